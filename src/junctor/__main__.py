@@ -1,0 +1,7 @@
+"""`python -m junctor` is the command `junctor`."""
+
+import sys
+
+from junctor.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""What makes the ports real: tables, providers, catalogue, secrets, telemetry, time."""

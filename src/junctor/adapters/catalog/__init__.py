@@ -1,0 +1,1 @@
+"""The packaged catalogue snapshot and its parser."""

@@ -1,0 +1,1 @@
+"""Below all adapter families: the transport to other people's servers."""

@@ -1,0 +1,1 @@
+"""One module per wire API that providers share: encode a request, decode an answer. Dialects do not know each other."""

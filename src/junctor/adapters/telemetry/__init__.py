@@ -1,0 +1,1 @@
+"""Where request lines, counts and incidents go."""

@@ -1,0 +1,1 @@
+"""A small Python client for services that call Junctor over gRPC."""

@@ -1,0 +1,1 @@
+"""What callers meet. Doors translate between wire and use case, and decide nothing."""

@@ -1,0 +1,1 @@
+"""Pure translation between protos and domain nouns, with every check of what comes from outside."""
