@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from junctor.domain.account import Caller
 from junctor.domain.catalog import Catalog
-from junctor.domain.completion import ChoiceEnd, CompletionSpec, Delta, FinishReason, Usage
+from junctor.domain.completion import Choice, ChoiceEnd, CompletionSpec, Delta, FinishReason, Usage
 from junctor.domain.generation import Generation
 from junctor.domain.health import HealthSnapshot
 from junctor.domain.lease import SlotState
@@ -18,18 +18,18 @@ from junctor.domain.routing import Adjustment, Attempt, Candidate, RoutingPrefer
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """A call as a door hands it in. `api_key` is the secret as the caller sent it, None if he sent none.
+    """A call as a door hands it in.
 
-    `deadline_at` is an instant of the event loop's clock, in seconds. `caller` is None until the call is admitted.
+    `deadline_at` is an instant of the event loop's clock, in seconds, by which the answer must be known: the door has kept back
+    what settling and answering need of the caller's own deadline.
     """
 
-    api_key: str | None
+    caller: Caller
     spec: CompletionSpec
     preferences: RoutingPreferences
     deadline_at: float
     streamed: bool = False
     request_id: str | None = None
-    caller: Caller | None = None
 
 
 class Snapshots(Struct, frozen=True):
@@ -85,6 +85,17 @@ class Opened(Struct, frozen=True):
 
     generation_id: str
     candidate: Candidate
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """A whole answer and what is to be told of it. Times are as in Finished."""
+
+    choices: tuple[Choice, ...]
+    usage: Usage
+    receipt: Receipt
+    route: Route
+    time_to_first_token_ms: int
+    latency_ms: int
 
 
 class Finished(Struct, frozen=True, kw_only=True):

@@ -119,7 +119,7 @@ class FailureKind(Enum):
     CONTENT_POLICY = "content_policy"
     """The provider refuses the content."""
     DEADLINE = "deadline"
-    """The caller's own deadline."""
+    """All the time that the attempt had is up."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,268 @@
+"""How do we POST to other people's servers? In few words, so that another HTTP library can stand behind the same face.
+
+HTTP/1.1 over pooled connections. The library's pool is used, not its client: a client keeps cookies, follows redirects and
+reads proxies from the environment, and none of that may happen with our credentials. Nothing is decompressed: answers are asked
+for as they are. Nothing is tried twice.
+
+Every wait ends at an instant of the event loop's clock (`..._by`), given by the caller, and every failure is one of
+net/errors. Leaving a response before its end closes its connection at once, unless it was released.
+"""
+
+import asyncio
+import importlib.metadata
+from collections.abc import AsyncGenerator, Mapping
+from types import TracebackType
+from typing import Self, cast
+
+import httpx
+from msgspec import Struct
+
+from junctor.adapters.net.errors import (
+    BadProtocolError,
+    ConnectionLostError,
+    NeverSentError,
+    TimedOutError,
+    TooLargeError,
+    TransportError,
+)
+from junctor.adapters.net.headers import encode_headers
+
+_READ_AHEAD_BYTES = 256 * 1024
+"""How much of an answer is held for a caller who is slower than the server."""
+
+_LINGER_S = 1.0
+"""How long a released answer may take to end, in seconds, before its connection is closed instead of kept."""
+
+_CUT_SHORT = ("Server disconnected", "peer closed connection")
+"""How the library begins its text where the server went away, as against spoke nonsense: it has one type for both."""
+
+_LIBRARY_ERRORS = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.UnsupportedProtocol, OSError)
+"""What the network can do to us. OSError: TLS errors while reading are passed on as they are."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """How much the transport may hold. `idle_s`: seconds for which an unused connection is kept."""
+
+    connections_max: int = 1_000
+    idle_connections_max: int = 200
+    idle_s: float = 30.0
+    answer_bytes_max: int = 64 * 1024 * 1024
+
+
+class _Progress:
+    """How far a request has come, as the library's trace events tell."""
+
+    def __init__(self, timer: asyncio.Timeout, answer_by: float) -> None:
+        self._timer = timer
+        self._answer_by = answer_by
+        self.fresh = False
+        self.sent = False
+
+    async def trace(self, event: str, _info: Mapping[str, object]) -> None:
+        """Take one event; from the first byte sent on, the wait is for the answer and no longer for the connection."""
+        if event == "connection.connect_tcp.started":
+            self.fresh = True
+        elif event == "http11.send_request_headers.started":
+            self.sent = True
+            self._timer.reschedule(self._answer_by)
+
+
+class Response:
+    """An answer whose status and headers have come. Use it as a context manager; header names are lower-case.
+
+    Read its body in one of three ways: `whole`, `head`, or `read` again and again.
+    """
+
+    def __init__(self, transport: "Transport", answer: httpx.Response, bytes_max: int) -> None:
+        self.status = answer.status_code
+        self.headers: Mapping[str, str] = dict(answer.headers.items())
+        self._transport = transport
+        # The pool's streams are always asynchronous ones; the library's type allows for both.
+        self._stream = cast("httpx.AsyncByteStream", answer.stream)
+        self._bytes_max = bytes_max
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self._released = False
+
+    async def __aenter__(self) -> Self:
+        """Begin to read."""
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Let go of the connection: back to the pool if the body was read to its end or released, else closed at once."""
+        if self._released and self._pump is not None:
+            self._transport.linger(self._pump)
+            return
+        try:
+            if self._pump is not None:
+                self._pump.cancel()
+                await asyncio.wait((self._pump,))
+                _forget(self._pump)
+        finally:
+            await self._stream.aclose()
+
+    async def whole(self, by: float) -> bytes:
+        """Return the whole body. Raises TransportError."""
+        try:
+            async with asyncio.timeout_at(by):
+                return b"".join([data async for data in self._chunks()])
+        except TimeoutError:
+            raise TimedOutError("the answer did not end in time") from None
+
+    async def head(self, bytes_max: int, by: float) -> bytes:
+        """Return the beginning of the body, as much as comes whole and in time."""
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout_at(by):
+                async for data in self._chunks():
+                    parts.append(data)
+                    size += len(data)
+                    if size >= bytes_max:
+                        break
+        except (TimeoutError, TransportError):
+            pass
+        return b"".join(parts)[:bytes_max]
+
+    async def read(self, by: float) -> bytes:
+        """Return all that has come since the last call, in whole network reads; empty at the end. Raises TransportError."""
+        if self._pump is None:
+            self._pump = asyncio.create_task(self._fill())
+            self._pump.add_done_callback(lambda _: self._arrived.set())
+        while not self._held:
+            if self._pump.done():
+                self._pump.result()
+                return b""
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout_at(by):
+                    await self._arrived.wait()
+            except TimeoutError:
+                raise TimedOutError("nothing came in time") from None
+        data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._held.clear()
+        self._held_bytes = 0
+        self._room.set()
+        return data
+
+    def release(self) -> None:
+        """Say that all that matters was read: what is left of the body is awaited elsewhere, and the connection kept."""
+        self._released = True
+        self._held.clear()
+        self._room.set()
+
+    async def _fill(self) -> None:
+        """Read ahead. Chunks of one network read arrive here without a pause, so the reader gets them together."""
+        async for data in self._chunks():
+            if self._released:
+                continue
+            self._held.append(data)
+            self._held_bytes += len(data)
+            self._arrived.set()
+            if self._held_bytes >= _READ_AHEAD_BYTES:
+                self._room.clear()
+                await self._room.wait()
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body in the chunks in which the server wrapped it."""
+        taken = 0
+        try:
+            async for data in self._stream:
+                taken += len(data)
+                if taken > self._bytes_max:
+                    raise TooLargeError("the answer is longer than the limit")
+                yield data
+        except _LIBRARY_ERRORS as error:
+            raise _judge(error) from None
+
+
+class Transport:
+    """The connections to all servers."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        """Open nothing yet."""
+        limits = limits or Limits()
+        self._answer_bytes_max = limits.answer_bytes_max
+        self._user_agent = f"junctor/{importlib.metadata.version('junctor')}"
+        self._pool = httpx.AsyncHTTPTransport(
+            trust_env=False,
+            limits=httpx.Limits(
+                max_connections=limits.connections_max,
+                max_keepalive_connections=limits.idle_connections_max,
+                keepalive_expiry=limits.idle_s,
+            ),
+        )
+        self._lingering: set[asyncio.Task[None]] = set()
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, connect_by: float, answer_by: float) -> Response:
+        """Send a request and return when status and headers of its answer have come.
+
+        `connect_by`: the instant by which sending must have begun. A kept-alive connection that breaks before the answer's
+        headers are whole raises NeverSentError, as the server was closing it. Raises TransportError and BadHeaderError.
+        """
+        own = {"user-agent": self._user_agent, "accept-encoding": "identity"}
+        wire_headers = encode_headers({**own, **headers})
+        try:
+            request = httpx.Request("POST", url, headers=wire_headers, content=body)
+        except httpx.InvalidURL:
+            raise NeverSentError("the address is not valid") from None
+        timer = asyncio.timeout_at(min(connect_by, answer_by))
+        progress = _Progress(timer, answer_by)
+        request.extensions["trace"] = progress.trace
+        try:
+            async with timer:
+                answer = await self._pool.handle_async_request(request)
+        except _LIBRARY_ERRORS as error:
+            if timer.expired():
+                if progress.sent or answer_by <= connect_by:
+                    raise TimedOutError("no answer came in time") from None
+                raise NeverSentError("no connection was made in time") from None
+            if not progress.sent:
+                raise NeverSentError("no connection could be made") from None
+            judged = _judge(error)
+            if isinstance(judged, ConnectionLostError) and not progress.fresh:
+                raise NeverSentError("a kept connection was closed by the server") from None
+            raise judged from None
+        response = Response(self, answer, self._answer_bytes_max)
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            async with response:
+                raise BadProtocolError("the answer is encoded in a way that was not asked for")
+        return response
+
+    def linger(self, pump: asyncio.Task[None]) -> None:
+        """Let a released answer come to its end by itself, for a while."""
+        patience = asyncio.get_running_loop().call_later(_LINGER_S, pump.cancel)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            patience.cancel()
+            self._lingering.discard(task)
+            _forget(task)
+
+        self._lingering.add(pump)
+        pump.add_done_callback(ended)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for pump in self._lingering:
+            pump.cancel()
+        if self._lingering:
+            await asyncio.wait(self._lingering)
+        await self._pool.aclose()
+
+
+def _judge(error: Exception) -> TransportError:
+    """Say in our words what the library says of an exchange that had begun."""
+    if isinstance(error, httpx.RemoteProtocolError) and not str(error).startswith(_CUT_SHORT):
+        return BadProtocolError("the server does not speak HTTP/1.1")
+    return ConnectionLostError("the connection broke")
+
+
+def _forget(task: asyncio.Task[None]) -> None:
+    """Take note of how a task ended, so that the event loop does not report it."""
+    if not task.cancelled():
+        task.exception()

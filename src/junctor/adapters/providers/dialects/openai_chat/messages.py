@@ -1,0 +1,99 @@
+"""The conversation as chat messages: content as plain a form as holds it, reasoning replayed as the provider's quirk says.
+
+Content is a string unless it needs parts: one text without a cache mark is sent as text, since some hosts take nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+from msgspec import Raw
+
+from junctor.adapters.providers.dialect import Quirks
+from junctor.adapters.providers.dialects.openai_chat.call_ids import nine_alphanumeric
+from junctor.domain.completion import (
+    AudioPart,
+    CacheControl,
+    FilePart,
+    ImagePart,
+    Message,
+    Part,
+    Role,
+    TextPart,
+    ToolCall,
+    VideoPart,
+)
+from junctor.wire import openai_chat as wire
+
+
+def encode_messages(messages: Sequence[Message], quirks: Quirks) -> list[wire.ChatMessage]:
+    """Write all messages of a request."""
+    renamed = {} if quirks.tool_call_ids == "any" else nine_alphanumeric(_call_ids(messages))
+
+    def call_id(given: str) -> str:
+        return renamed.get(given, given)
+
+    marks = "cache_control" not in quirks.refused_parameters
+    return [_message(message, quirks, call_id, marks=marks) for message in messages]
+
+
+def cache_mark(control: CacheControl | None, *, marks: bool) -> wire.CacheControl | None:
+    """Write a cache mark, where there is one and the provider takes marks."""
+    return wire.CacheControl(control.type, control.ttl) if control is not None and marks else None
+
+
+def _message(message: Message, quirks: Quirks, call_id: Callable[[str], str], *, marks: bool) -> wire.ChatMessage:
+    """Write one message."""
+    replay = quirks.reasoning_replay if message.role is Role.ASSISTANT else "none"
+    details = message.reasoning_details if replay == "reasoning" else ()
+    return wire.ChatMessage(
+        role=message.role.value,
+        content=_content(message, marks=marks),
+        name=message.name,
+        refusal=message.refusal,
+        reasoning=message.reasoning if replay == "reasoning" else None,
+        reasoning_content=message.reasoning if replay == "reasoning_content" else None,
+        reasoning_details=[Raw(detail) for detail in details] or None,
+        tool_calls=[_tool_call(call, call_id) for call in message.tool_calls] or None,
+        tool_call_id=None if message.tool_call_id is None else call_id(message.tool_call_id),
+    )
+
+
+def _content(message: Message, *, marks: bool) -> str | list[wire.ContentPart] | None:
+    """Write the content: only an assistant that calls tools or refuses may have none."""
+    parts = message.parts
+    if not parts:
+        return None if message.tool_calls or message.refusal is not None else ""
+    written = [_part(part, marks=marks) for part in parts]
+    first = written[0]
+    if len(written) == 1 and first.type == "text" and first.cache_control is None:
+        return first.text
+    return written
+
+
+def _part(part: Part, *, marks: bool) -> wire.ContentPart:
+    """Write one part."""
+    match part:
+        case TextPart():
+            return wire.ContentPart("text", text=part.text, cache_control=cache_mark(part.cache_control, marks=marks))
+        case ImagePart():
+            image = wire.ImageUrl(part.url, part.detail)
+            return wire.ContentPart("image_url", image_url=image, cache_control=cache_mark(part.cache_control, marks=marks))
+        case AudioPart() | FilePart() | VideoPart():
+            raise AssertionError(f"the doors refuse {type(part).__name__}, so it cannot come here")
+        case _:
+            assert_never(part)
+
+
+def _tool_call(call: ToolCall, call_id: Callable[[str], str]) -> wire.ToolCall:
+    """Write one call of a tool."""
+    return wire.ToolCall(id=call_id(call.id), type="function", function=wire.FunctionCall(call.name, call.arguments))
+
+
+def _call_ids(messages: Sequence[Message]) -> list[str]:
+    """List the ids of tool calls in the order in which they come."""
+    ids: list[str] = []
+    for message in messages:
+        ids.extend(call.id for call in message.tool_calls)
+        if message.tool_call_id is not None:
+            ids.append(message.tool_call_id)
+    return ids

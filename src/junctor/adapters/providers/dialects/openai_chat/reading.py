@@ -1,0 +1,120 @@
+"""What whole answers and streams have in common: reasons to stop, usage, texts, and ids for tool calls that have none.
+
+Nothing here trusts a number of the provider further than it makes sense: a part larger than its whole, a negative count or one
+beyond any context counts as not reported, since money is computed from it.
+"""
+
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+from junctor.domain.completion import FinishReason, Usage
+from junctor.wire import openai_chat as wire
+
+TOKENS_MAX: Final = 1_000_000_000
+
+_FINISH: Final[Mapping[str, FinishReason]] = {
+    "stop": FinishReason.STOP,
+    "eos": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "model_length": FinishReason.LENGTH,  # Mistral: the context is full
+    "max_tokens": FinishReason.LENGTH,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+}
+
+
+def finish_reason(native: str | None, *, calls_tools: bool) -> FinishReason:
+    """Return our word for a provider's; what is unknown is a plain stop.
+
+    All 61 recorded answers with tool calls end with tool_calls. So one that says stop (as OpenAI does where the request
+    named the tool) differs in spelling only, and is called the same: a caller must not have to look in two places.
+    """
+    reason = _FINISH.get(native or "", FinishReason.STOP)
+    return FinishReason.TOOL_CALLS if calls_tools and reason is FinishReason.STOP else reason
+
+
+def usage(reported: wire.Usage | None) -> Usage | None:
+    """Return what was consumed, or None where the provider does not say it sensibly."""
+    if reported is None:
+        return None
+    prompt, completion = _tokens(reported.prompt_tokens), _tokens(reported.completion_tokens)
+    if prompt is None or completion is None:
+        return None
+    of_prompt, of_completion = reported.prompt_tokens_details, reported.completion_tokens_details
+    reasoning = _tokens(of_completion.reasoning_tokens) if of_completion else None
+    if reasoning and _tokens(reported.total_tokens) == prompt + completion + reasoning:
+        completion += reasoning  # the provider's own sum says that it counts its reasoning apart
+    cached = _tokens(of_prompt.cached_tokens) if of_prompt else None
+    if cached is None:
+        cached = _tokens(reported.prompt_cache_hit_tokens)
+    cache_read = _part(cached, prompt)
+    return Usage(
+        input_tokens=prompt,
+        output_tokens=completion,
+        cache_read_tokens=cache_read,
+        cache_write_tokens=_part(_tokens(of_prompt.cache_write_tokens) if of_prompt else None, prompt - cache_read),
+        reasoning_tokens=_part(reasoning, completion),
+    )
+
+
+def usage_of(answer: wire.ChatCompletion) -> Usage | None:
+    """Return the usage of an answer or chunk, in either of its places."""
+    found = usage(answer.usage)
+    return found if found is not None or answer.x_groq is None else usage(answer.x_groq.usage)
+
+
+def error_of(answer: wire.ChatCompletion) -> object:
+    """Return the error that an answer or chunk carries in itself or in a choice, or None."""
+    if answer.error:
+        return answer.error
+    for choice in answer.choices or ():
+        if choice.error or choice.finish_reason == "error":
+            return choice.error or {"message": "the answer ended with an error"}
+    return None
+
+
+def texts(message: wire.ChatMessage) -> tuple[str, str]:
+    """Return the content and the reasoning of a message or delta, each empty if there is none.
+
+    Reasoning stands in a field of either name, or as thinking among the content parts (Mistral).
+    """
+    reasoning = message.reasoning or message.reasoning_content or ""
+    content = message.content
+    if content is None or isinstance(content, str):
+        return content or "", reasoning
+    thoughts = "".join(_thought(part) for part in content)
+    return "".join(part.text or "" for part in content if part.type == "text"), reasoning or thoughts
+
+
+def details(message: wire.ChatMessage) -> tuple[str, ...]:
+    """Return the structured reasoning, each piece verbatim (bytes that are not UTF-8 cannot be, and are replaced)."""
+    pieces = message.reasoning_details
+    return tuple(str(bytes(piece), "utf-8", "replace") for piece in pieces) if pieces else ()
+
+
+def minted_id(number: int, answer_id: str | None) -> str:
+    """Return an id for the tool call number `number` of an answer whose provider gave none.
+
+    The answer's id goes into it, as some APIs refuse a conversation in which an id comes twice.
+    """
+    return f"call_{number}" if not answer_id else f"call_{number}_{zlib.crc32(answer_id.encode()):08x}"
+
+
+def _thought(part: wire.ContentPart) -> str:
+    """Return the text of a thinking part."""
+    if part.type != "thinking" or not part.thinking:
+        return ""
+    return part.thinking if isinstance(part.thinking, str) else "".join(piece.text or "" for piece in part.thinking)
+
+
+def _tokens(count: float | None) -> int | None:
+    """Return a count of tokens, or None if it cannot be one."""
+    return int(count) if count is not None and 0 <= count <= TOKENS_MAX else None
+
+
+def _part(count: int | None, whole: int) -> int:
+    """Return a part of a whole, 0 if it is not known or larger than the whole."""
+    return count if count is not None and count <= whole else 0

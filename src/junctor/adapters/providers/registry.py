@@ -1,0 +1,93 @@
+"""What is particular to each provider, as data: one row of providers.toml, parsed once.
+
+A row says which wire API the provider speaks, where its secret goes and how it deviates. Addresses, prices and names of secrets
+are the catalogue's. Whatever is wrong with a row, or with an endpoint that has none, is an error at start and not at a call.
+"""
+
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from importlib import resources
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from junctor.adapters.providers.dialect import Quirks
+from junctor.domain.catalog import Endpoint
+
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+
+
+class RegistryError(Exception):
+    """providers.toml, or an endpoint beside it, is wrong; the message names the place."""
+
+
+class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a secret goes: `Authorization: Bearer`, bare into a header of its own, or nowhere."""
+
+    style: Literal["bearer", "header", "none"] = "bearer"
+    header: Literal["api-key", "x-api-key", "x-goog-api-key"] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a header that would not be used, and a use without a header."""
+        if (self.style == "header") != (self.header is not None):
+            raise ValueError("a header belongs to the style 'header' and to no other")
+
+
+class ProviderRow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One provider."""
+
+    dialect: str
+    auth: Auth = Auth()
+    quirks: Quirks = Quirks()
+
+
+class Registry:
+    """All rows, by the provider's slug."""
+
+    def __init__(self, rows: Mapping[str, ProviderRow]) -> None:
+        """Keep the rows."""
+        self._rows = rows
+
+    def row(self, provider: str) -> ProviderRow:
+        """Return a provider's row. Raises RegistryError."""
+        row = self._rows.get(provider)
+        if row is None:
+            raise RegistryError(f"providers.toml has no row {provider!r}")
+        return row
+
+    def check_dialects(self, dialects: Collection[str]) -> None:
+        """Make sure that every row's dialect exists. Raises RegistryError."""
+        for provider, row in self._rows.items():
+            if row.dialect not in dialects:
+                raise RegistryError(f"providers.toml, row {provider!r}: there is no dialect {row.dialect!r}")
+
+    def check_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
+        """Make sure that every endpoint's provider has a row, and the endpoint its dialect. Raises RegistryError."""
+        for endpoint in endpoints:
+            dialect = self.row(endpoint.provider).dialect
+            if endpoint.dialect != dialect:
+                raise RegistryError(f"endpoint {endpoint.id!r}: its provider speaks {dialect!r}, not {endpoint.dialect!r}")
+
+
+def parse(text: str) -> Registry:
+    """Read rows from TOML text. Raises RegistryError."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RegistryError(f"providers.toml is not TOML: {error}") from None
+    rows = {}
+    for slug, table in tables.items():
+        if _SLUG.fullmatch(slug) is None:
+            raise RegistryError(f"providers.toml, row {slug!r}: a slug is lower-case words joined by hyphens")
+        try:
+            rows[slug] = msgspec.convert(table, ProviderRow)
+        except msgspec.ValidationError as error:
+            raise RegistryError(f"providers.toml, row {slug!r}: {error}") from None
+    return Registry(rows)
+
+
+def load() -> Registry:
+    """Read the packaged rows. Raises RegistryError."""
+    return parse(resources.files(__package__).joinpath("providers.toml").read_text(encoding="utf-8"))

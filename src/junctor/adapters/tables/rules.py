@@ -1,0 +1,155 @@
+"""What a write does, as a pure function of the item that is there: what is refused, what the changes leave, what it costs.
+
+The simulated and the embedded store stand on these functions; DynamoDB judges by its own, and is held to the same contract
+suite. Capacity is counted as DynamoDB does, without the writes to indexes.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from junctor.adapters.tables.values import (
+    TRANSACT_BYTES_MAX,
+    check_integer,
+    check_size,
+    item_size,
+    operation_key,
+)
+from junctor.ports.table import (
+    PARTITION,
+    SORT,
+    Absent,
+    Add,
+    AtLeast,
+    Capacity,
+    Change,
+    Check,
+    Condition,
+    Delete,
+    Done,
+    Equals,
+    Exists,
+    Item,
+    Key,
+    Operation,
+    PutNew,
+    Refused,
+    Remove,
+    Set,
+    Update,
+    Value,
+)
+
+WRITE_UNIT_BYTES = 1024
+READ_UNIT_BYTES = 4096
+
+
+def holds(condition: Condition, item: Item | None) -> bool:
+    """Judge one condition on the item as it is, None if there is none."""
+    there = item is not None and condition.attribute in item
+    value = item[condition.attribute] if item is not None and there else None
+    match condition:
+        case Exists():
+            return there
+        case Absent():
+            return not there
+        case Equals(_, wanted):
+            return there and type(value) is type(wanted) and value == wanted
+        case AtLeast(_, bound):
+            return type(value) is int and value >= bound
+        case _:
+            assert_never(condition)
+
+
+def changed(key: Key, item: Item | None, changes: Sequence[Change]) -> dict[str, Value]:
+    """Return the item with all changes applied. Raises ValueError if an amount meets no integer, or a limit is passed."""
+    result: dict[str, Value] = {PARTITION: key.partition, SORT: key.sort}
+    result.update(item or {})
+    for change in changes:
+        match change:
+            case Set(attribute, value):
+                result[attribute] = value
+            case Add(attribute, amount):
+                present = result.get(attribute, 0)
+                if type(present) is not int:
+                    raise ValueError("an amount can be added to an integer only")
+                result[attribute] = check_integer(present + amount)
+            case Remove(attribute):
+                result.pop(attribute, None)
+            case _:
+                assert_never(change)
+    return result
+
+
+def allowed(operation: Operation, old: Item | None) -> bool:
+    """Judge whether an operation may be applied to the item as it is."""
+    if isinstance(operation, PutNew):
+        return old is None
+    return all(holds(condition, old) for condition in operation.conditions)
+
+
+def applied(operation: Operation, old: Item | None) -> Item | None:
+    """Return the item that an allowed operation leaves, None if none. Raises ValueError as `changed` does."""
+    match operation:
+        case PutNew(item):
+            return item
+        case Update(key, _, changes):
+            result = changed(key, old, changes)
+            check_size(result)
+            return result
+        case Delete():
+            return None
+        case Check():
+            return old
+        case _:
+            assert_never(operation)
+
+
+def decide(operation: Operation, old: Item | None) -> tuple[Done | Refused, Item | None]:
+    """Return the answer to a single write and the item that it leaves. Raises ValueError."""
+    if not allowed(operation, old):
+        return Refused(old, 0, Capacity(write_units=write_units(old))), old
+    new = applied(operation, old)
+    capacity = Capacity(write_units=write_units(old, new))
+    return Done(new if isinstance(operation, Update) else None, capacity), new
+
+
+def decide_all(operations: Sequence[Operation], olds: Sequence[Item | None]) -> tuple[Done | Refused, Sequence[Item | None]]:
+    """Return the answer to a transaction and the items that it leaves, in the order of its operations. Raises ValueError."""
+    for index, (operation, old) in enumerate(zip(operations, olds, strict=True)):
+        if not allowed(operation, old):
+            return Refused(old, index, Capacity(write_units=transaction_units(olds, olds))), olds
+    news = [applied(operation, old) for operation, old in zip(operations, olds, strict=True)]
+    if sum(item_size(new) for new in news if new is not None) > TRANSACT_BYTES_MAX:
+        raise ValueError(f"a transaction's items have more than {TRANSACT_BYTES_MAX} bytes")
+    return Done(None, Capacity(write_units=transaction_units(olds, news))), news
+
+
+def writes_of(
+    operations: Sequence[Operation], olds: Sequence[Item | None], news: Sequence[Item | None]
+) -> list[tuple[Key, Item | None, Item | None]]:
+    """Return key, old and new of each item that a transaction changes."""
+    return [
+        (operation_key(operation), old, new)
+        for operation, old, new in zip(operations, olds, news, strict=True)
+        if not isinstance(operation, Check)
+    ]
+
+
+def write_units(*items: Item | None) -> float:
+    """Return the units of one write: by the larger of the item before and after, at least one."""
+    return float(max(1, *(_units(item, WRITE_UNIT_BYTES) for item in items)))
+
+
+def transaction_units(olds: Sequence[Item | None], news: Sequence[Item | None]) -> float:
+    """Return the units of a transaction: each item is written twice, once to prepare and once to commit."""
+    return sum(2 * write_units(old, new) for old, new in zip(olds, news, strict=True))
+
+
+def read_units(size: int, *, consistent: bool) -> float:
+    """Return the units of reading so many bytes at once: at least one, halved when any recent state will do."""
+    units = max(1, -(-size // READ_UNIT_BYTES))
+    return units if consistent else units / 2
+
+
+def _units(item: Item | None, unit: int) -> int:
+    return 0 if item is None else -(-item_size(item) // unit)

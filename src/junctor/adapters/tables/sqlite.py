@@ -1,0 +1,252 @@
+"""The table port in one SQLite file: the embedded default, good for one machine.
+
+One thread writes, with group commit, WAL and synchronous=FULL, so an acknowledged write survives kill -9 and power loss.
+Another thread reads on its own connection: in WAL mode a reader never waits for the writer, a statement begun after a commit
+sees it, and the event loop never waits for a disk. One process owns a file: a second one is refused. Expired items stay
+readable until the writer sweeps them, as on DynamoDB. Reads of an index are consistent here, more than the port promises.
+"""
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from junctor.adapters.tables import sqlite_rows
+from junctor.adapters.tables.paging import check_query, cut_page, start_of
+from junctor.adapters.tables.rules import decide, decide_all, read_units, transaction_units, write_units, writes_of
+from junctor.adapters.tables.sqlite_worker import Worker, WritingWorker
+from junctor.adapters.tables.values import (
+    check_batch,
+    check_key,
+    check_operation,
+    check_transaction,
+    item_size,
+    operation_key,
+)
+from junctor.ports.table import (
+    Capacity,
+    Change,
+    Condition,
+    Delete,
+    Done,
+    Found,
+    Item,
+    Key,
+    Operation,
+    Page,
+    PutNew,
+    Query,
+    Refused,
+    StoreError,
+    TableSpec,
+    UnavailableError,
+    Update,
+)
+
+SWEEP_EVERY_S = 60.0
+"""How often a write looks for expired items to take away."""
+
+BUSY_TIMEOUT_S = 10.0
+"""How long a connection waits for the other one's lock, as at a checkpoint."""
+
+
+class StoreInUseError(StoreError):
+    """Another process has this file open."""
+
+
+class StoreFormatError(StoreError):
+    """The file was written by a release that lays it out otherwise, or is no store at all."""
+
+
+class SqliteStore:
+    """Tables in one file. `path` None is a temporary file, which goes when the store is closed.
+
+    `now_s` is the wall clock in Unix seconds. Raises StoreInUseError, StoreFormatError.
+    """
+
+    def __init__(self, path: Path | None, *, now_s: Callable[[], float] = time.time) -> None:
+        self.now_s = now_s
+        self._folder: Path | None = None
+        if path is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="junctor-"))
+            path = self._folder / "store.sqlite3"
+        with contextlib.ExitStack() as undo:
+            self._lock = undo.enter_context(contextlib.closing(_lock(path)))
+            writing = undo.enter_context(contextlib.closing(_connect(path, durable=self._folder is None)))
+            reading = undo.enter_context(contextlib.closing(_connect(path, durable=self._folder is None)))
+            undo.pop_all()
+        self.writer = WritingWorker("store-writer", writing)
+        self.reader = Worker("store-reader", reading)
+        self._specs: dict[str, sqlite_rows.Rows] = {}
+        self._sweep_at = 0.0
+
+    def table(self, spec: TableSpec) -> "SqliteTable":
+        """Return the table made from this spec."""
+        return SqliteTable(self, spec)
+
+    async def create(self, specs: Sequence[TableSpec]) -> None:
+        """Make the tables that are missing."""
+        tables = {spec.name: sqlite_rows.Rows(spec) for spec in specs}
+
+        def work(connection: sqlite3.Connection) -> None:
+            sqlite_rows.create_tokens(connection)
+            for rows in tables.values():
+                rows.create(connection)
+
+        await self.writer.call(work)
+        self._specs.update(tables)
+
+    async def close(self) -> None:
+        """Finish what was accepted and let go of the file. Safe to repeat."""
+        await self.reader.close()
+        await self.writer.close()
+        self._lock.close()
+        if self._folder is not None:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    def sweep(self, connection: sqlite3.Connection) -> None:
+        """Take away expired items, now and then. Runs in the writer, in the savepoint of some write."""
+        now_s = self.now_s()
+        if now_s >= self._sweep_at:
+            self._sweep_at = now_s + SWEEP_EVERY_S
+            for rows in self._specs.values():
+                rows.sweep(connection, now_s)
+
+
+class SqliteTable:
+    """One table of a SQLite file."""
+
+    def __init__(self, store: SqliteStore, spec: TableSpec) -> None:
+        self._store = store
+        self._spec = spec
+        self._rows = sqlite_rows.Rows(spec)
+
+    @property
+    def spec(self) -> TableSpec:
+        """Return what the table was made from."""
+        return self._spec
+
+    async def get(self, key: Key, *, consistent: bool = True) -> Found:
+        """Read one item."""
+        check_key(key)
+        item = await self._store.reader.call(lambda connection: self._rows.read(connection, key))
+        size = 0 if item is None else item_size(item)
+        return Found(item, Capacity(read_units=read_units(size, consistent=consistent)))
+
+    async def query(self, query: Query) -> Page:
+        """Read one page of a partition's items."""
+        index = check_query(self._spec, query)
+        start = start_of(index, query)
+
+        def work(connection: sqlite3.Connection) -> Page:
+            with contextlib.closing(self._rows.query(connection, index, query, start)) as found:
+                return cut_page(found, query.limit, consistent=query.consistent)
+
+        return await self._store.reader.call(work)
+
+    async def put_new(self, item: Item) -> Done | Refused:
+        """Write an item if its key is free."""
+        return await self._write(PutNew(item))
+
+    async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
+        """Change one item if all conditions hold."""
+        return await self._write(Update(key, tuple(conditions), tuple(changes)))
+
+    async def delete(self, key: Key, conditions: Sequence[Condition] = ()) -> Done | Refused:
+        """Take one item away if all conditions hold."""
+        return await self._write(Delete(key, tuple(conditions)))
+
+    async def transact(self, operations: Sequence[Operation], token: str) -> Done | Refused:
+        """Apply all operations or none."""
+        checked = check_transaction(self._spec, operations, token)
+
+        def work(connection: sqlite3.Connection) -> Done | Refused:
+            now_s = self._store.now_s()
+            olds = [self._rows.read(connection, operation_key(operation)) for operation in checked]
+            if sqlite_rows.repeats(connection, checked, token, now_s):
+                return Done(None, Capacity(read_units=transaction_units(olds, olds)))
+            answer, news = decide_all(checked, olds)
+            if isinstance(answer, Done):
+                for key, old, new in writes_of(checked, olds, news):
+                    self._rows.write(connection, key, old, new)
+                sqlite_rows.remember(connection, checked, token, now_s)
+            return answer
+
+        return await self._store.writer.call(work)
+
+    async def batch_get(self, keys: Sequence[Key]) -> Page:
+        """Read many items, consistently."""
+        distinct = dict.fromkeys(check_key(key) for key in keys)
+        found = await self._store.reader.call(lambda connection: [self._rows.read(connection, key) for key in distinct])
+        units = sum(read_units(0 if item is None else item_size(item), consistent=True) for item in found)
+        return Page(tuple(item for item in found if item is not None), None, Capacity(read_units=units))
+
+    async def batch_put(self, items: Sequence[Item]) -> Capacity:
+        """Write many items over whatever was there."""
+        checked = check_batch(self._spec, items)
+
+        def work(connection: sqlite3.Connection) -> float:
+            units = 0.0
+            for key, item in checked.items():
+                old = self._rows.read(connection, key)
+                self._rows.write(connection, key, old, item)
+                units += write_units(old, item)
+            return units
+
+        return Capacity(write_units=await self._store.writer.call(work))
+
+    async def _write(self, operation: Operation) -> Done | Refused:
+        checked = check_operation(self._spec, operation)
+        key = operation_key(checked)
+
+        def work(connection: sqlite3.Connection) -> Done | Refused:
+            self._store.sweep(connection)
+            old = self._rows.read(connection, key)
+            answer, new = decide(checked, old)
+            if isinstance(answer, Done):
+                self._rows.write(connection, key, old, new)
+            return answer
+
+        return await self._store.writer.call(work)
+
+
+def _connect(file: Path, *, durable: bool) -> sqlite3.Connection:
+    """Open the file for one thread. Raises StoreFormatError."""
+    with contextlib.ExitStack() as undo:
+        connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        undo.callback(connection.close)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                connection.execute(f"PRAGMA user_version = {sqlite_rows.FORMAT}")
+        except sqlite3.DatabaseError:
+            raise StoreFormatError("the store's file is not a store, or cannot be written") from None
+        if version not in {0, sqlite_rows.FORMAT}:
+            raise StoreFormatError(f"the store's file has format {version}, and this release knows {sqlite_rows.FORMAT}")
+        undo.pop_all()
+    return connection
+
+
+def _lock(file: Path) -> sqlite3.Connection:
+    """Hold a lock beside the file until closed: SQLite's own, on an empty file, so that it works and dies on every system.
+
+    Raises StoreInUseError, and UnavailableError where no file can be.
+    """
+    try:
+        lock = sqlite3.connect(file.with_name(file.name + ".lock"), timeout=0, isolation_level=None, check_same_thread=False)
+    except sqlite3.OperationalError:
+        raise UnavailableError(f"{file.name} cannot be opened") from None
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            raise StoreInUseError(f"another process has {file.name} open") from None
+        raise UnavailableError(f"{file.name} cannot be locked") from None
+    return lock

@@ -1,0 +1,175 @@
+"""How tables lie in a SQLite file, and the few statements that read and write them.
+
+A table is `table:<name>` (pk, sk, item, expires_at), an index `index:<table>:<index>` (its two attributes and the item's
+key), kept in the same savepoint as the item. Keys are UTF-8 in BLOBs, so that order is that of bytes. `applied` holds the
+tokens of transactions, as durable as their effects. Names come from specs and are quoted; every value is bound.
+"""
+
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import Generator, Sequence
+from string import Template
+
+from junctor.adapters.tables.paging import Place, place_of
+from junctor.adapters.tables.sqlite_codec import decode, encode
+from junctor.adapters.tables.values import TOKEN_LIFE_S
+from junctor.ports.table import IndexSpec, Item, Key, Operation, Query, TableSpec
+
+FORMAT = 1
+"""The layout's version, kept as the file's user_version."""
+
+SWEEP_MAX = 100
+"""The most expired items that one sweep of a table takes away, so that no write waits long for it."""
+
+_CREATE_TOKENS = """
+    CREATE TABLE IF NOT EXISTS applied (token TEXT PRIMARY KEY, digest BLOB NOT NULL, until REAL NOT NULL) WITHOUT ROWID
+"""
+_CREATE_TABLE = Template("""
+    CREATE TABLE IF NOT EXISTS $table (pk BLOB, sk BLOB, item BLOB NOT NULL, expires_at INTEGER, PRIMARY KEY (pk, sk))
+    WITHOUT ROWID
+""")
+_CREATE_EXPIRY = Template("CREATE INDEX IF NOT EXISTS $expiry ON $table (expires_at) WHERE expires_at IS NOT NULL")
+_CREATE_INDEX = Template("CREATE TABLE $index (at BLOB, by BLOB, pk BLOB, sk BLOB, PRIMARY KEY (at, by, pk, sk)) WITHOUT ROWID")
+_EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+_READ_ALL = Template("SELECT item FROM $table")
+_READ = Template("SELECT item FROM $table WHERE pk = ? AND sk = ?")
+_EXPIRED = Template("SELECT item FROM $table WHERE expires_at < ? LIMIT ?")
+_WRITE = Template("INSERT OR REPLACE INTO $table VALUES (?, ?, ?, ?)")
+_DELETE = Template("DELETE FROM $table WHERE pk = ? AND sk = ?")
+_ENTER = Template("INSERT OR REPLACE INTO $index VALUES (?, ?, ?, ?)")
+_LEAVE = Template("DELETE FROM $index WHERE at = ? AND by = ? AND pk = ? AND sk = ?")
+_QUERY_TABLE = Template("SELECT item FROM $table WHERE pk = ? AND sk >= ? AND sk < ? AND sk $beyond ? ORDER BY sk $direction")
+_QUERY_INDEX = Template("""
+    SELECT t.item FROM $index AS i JOIN $table AS t ON t.pk = i.pk AND t.sk = i.sk
+    WHERE i.at = ? AND i.by >= ? AND i.by < ? AND (i.by, i.pk, i.sk) $beyond (?, ?, ?)
+    ORDER BY i.by $direction, i.pk $direction, i.sk $direction
+""")
+_FORGET = "DELETE FROM applied WHERE until <= ?"
+_RECALL = "SELECT digest FROM applied WHERE token = ?"
+_REMEMBER = "INSERT INTO applied VALUES (?, ?, ?)"
+
+_LAST = b"\xff"
+"""Above every key: no UTF-8 begins with this byte."""
+
+
+class Rows:
+    """One table's statements. Every method is given the connection of the thread that it runs in."""
+
+    def __init__(self, spec: TableSpec) -> None:
+        self._spec = spec
+        self._names = {"table": _quoted(f"table:{spec.name}"), "expiry": _quoted(f"expiry:{spec.name}")}
+        self._read = _READ.substitute(self._names)
+        self._write = _WRITE.substitute(self._names)
+        self._delete = _DELETE.substitute(self._names)
+        self._expired = _EXPIRED.substitute(self._names)
+
+    def create(self, connection: sqlite3.Connection) -> None:
+        """Make the table and its indexes where they are missing; a new index over an old table is filled."""
+        connection.execute(_CREATE_TABLE.substitute(self._names))
+        connection.execute(_CREATE_EXPIRY.substitute(self._names))
+        for index in self._spec.indexes:
+            name = f"index:{self._spec.name}:{index.name}"
+            if connection.execute(_EXISTS, (name,)).fetchone() is None:
+                connection.execute(_CREATE_INDEX.substitute(index=_quoted(name)))
+                for (data,) in connection.execute(_READ_ALL.substitute(self._names)).fetchall():
+                    self._move(connection, index, None, decode(data))
+
+    def read(self, connection: sqlite3.Connection, key: Key) -> Item | None:
+        """Return an item, None if there is none."""
+        row = connection.execute(self._read, (key.partition.encode(), key.sort.encode())).fetchone()
+        return None if row is None else decode(row[0])
+
+    def write(self, connection: sqlite3.Connection, key: Key, old: Item | None, new: Item | None) -> None:
+        """Replace an item by another, None for no item, and keep the indexes with it."""
+        pk, sk = key.partition.encode(), key.sort.encode()
+        if new is None:
+            connection.execute(self._delete, (pk, sk))
+        else:
+            connection.execute(self._write, (pk, sk, encode(new), self._expires_at(new)))
+        for index in self._spec.indexes:
+            self._move(connection, index, old, new)
+
+    def query(
+        self, connection: sqlite3.Connection, index: IndexSpec | None, query: Query, start: Place | None
+    ) -> Generator[tuple[Place, Item], None, None]:
+        """Yield what a query asks for, in its order, after `start`."""
+        low, high = _bounds(query)
+        order = {"beyond": "<", "direction": "DESC"} if query.descending else {"beyond": ">", "direction": "ASC"}
+        width = 1 if index is None else 3
+        edge = _as_bytes(start[1:]) if start is not None else (_LAST if query.descending else b"",) * width
+        if index is None:
+            statement = _QUERY_TABLE.substitute(self._names, **order)
+        else:
+            statement = _QUERY_INDEX.substitute(self._names, index=self._index(index), **order)
+        # Closed at the end of the page: an open cursor would hold its snapshot, and the file could not be checkpointed.
+        with contextlib.closing(connection.execute(statement, (query.partition.encode(), low, high, *edge))) as cursor:
+            for (data,) in cursor:
+                item = decode(data)
+                place = place_of(index, item)
+                if place is not None:
+                    yield place, item
+
+    def sweep(self, connection: sqlite3.Connection, now_s: float) -> None:
+        """Take away some of the items that expired before this Unix second."""
+        for (data,) in connection.execute(self._expired, (int(now_s), SWEEP_MAX)).fetchall():
+            item = decode(data)
+            self.write(connection, Key(str(item["pk"]), str(item["sk"])), item, None)
+
+    def _move(self, connection: sqlite3.Connection, index: IndexSpec, old: Item | None, new: Item | None) -> None:
+        before = None if old is None else place_of(index, old)
+        after = None if new is None else place_of(index, new)
+        if before == after:
+            return
+        if before is not None:
+            connection.execute(_LEAVE.substitute(index=self._index(index)), _as_bytes(before))
+        if after is not None:
+            connection.execute(_ENTER.substitute(index=self._index(index)), _as_bytes(after))
+
+    def _index(self, index: IndexSpec) -> str:
+        return _quoted(f"index:{self._spec.name}:{index.name}")
+
+    def _expires_at(self, item: Item) -> int | None:
+        expires_at = item.get(self._spec.ttl) if self._spec.ttl is not None else None
+        return expires_at if type(expires_at) is int and 0 <= expires_at < 2**63 else None
+
+
+def create_tokens(connection: sqlite3.Connection) -> None:
+    """Make the table of transaction tokens where it is missing."""
+    connection.execute(_CREATE_TOKENS)
+
+
+def repeats(connection: sqlite3.Connection, operations: Sequence[Operation], token: str, now_s: float) -> bool:
+    """Judge whether a transaction was applied under this token before. Raises ValueError if it was another one."""
+    connection.execute(_FORGET, (now_s,))
+    row = connection.execute(_RECALL, (token,)).fetchone()
+    if row is not None and row[0] != _digest(operations):
+        raise ValueError("a transaction's token was used for other operations")
+    return row is not None
+
+
+def remember(connection: sqlite3.Connection, operations: Sequence[Operation], token: str, now_s: float) -> None:
+    """Note that a transaction was applied under this token."""
+    connection.execute(_REMEMBER, (token, _digest(operations), now_s + TOKEN_LIFE_S))
+
+
+def _bounds(query: Query) -> tuple[bytes, bytes]:
+    """Return the least sort value that is wanted, and a value above all that are."""
+    if query.between is not None:
+        low, high = query.between
+        return low.encode(), high.encode() + b"\x00"
+    prefix = query.prefix.encode()
+    # The last byte of UTF-8 is never 0xff, so the next prefix is one byte higher at its end.
+    return prefix, prefix[:-1] + bytes((prefix[-1] + 1,)) if prefix else _LAST
+
+
+def _as_bytes(place: Place) -> tuple[bytes, ...]:
+    return tuple(part.encode() for part in place)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _digest(operations: Sequence[Operation]) -> bytes:
+    return hashlib.sha256(repr(operations).encode()).digest()

@@ -1,0 +1,131 @@
+"""Everything behind the doors, put together: store, secrets, catalogue, providers, ledger, services.
+
+Without grpc, so that a function of a few megabytes can use it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from junctor.adapters.catalog.packaged import PackagedCatalog
+from junctor.adapters.net.transport import Transport
+from junctor.adapters.providers import registry
+from junctor.adapters.providers.dialects.openai_chat import OpenAIChat
+from junctor.adapters.providers.gateway import Gateway
+from junctor.adapters.secrets.environment import EnvironmentSecrets
+from junctor.adapters.system.ambient import SystemClock, SystemDice
+from junctor.adapters.tables.sqlite import SqliteStore
+from junctor.domain.call import Snapshots
+from junctor.domain.catalog import Catalog
+from junctor.domain.health import HealthSnapshot
+from junctor.doors.codec.checks import Limits
+from junctor.doors.rpc.router import Terms
+from junctor.ledger.ledger import Ledger
+from junctor.ports.ambient import Clock
+from junctor.ports.secrets import Peppers
+from junctor.ports.table import Store, Table
+from junctor.ports.telemetry import Telemetry
+from junctor.records.tables import ALL_TABLES, CORE
+from junctor.settings import Settings
+from junctor.settings import Store as StoreKind
+from junctor.usecases.accounts import Accounts
+from junctor.usecases.admit import Admission
+from junctor.usecases.services import Services
+
+SETTLE_DRAIN_S = 5.0
+DIALECTS = {"openai_chat": OpenAIChat()}
+_NOTHING_MEASURED = HealthSnapshot({})
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What a composition root needs of everything behind the doors."""
+
+    services: Services
+    accounts: Accounts
+    catalog: PackagedCatalog
+    secrets: EnvironmentSecrets
+    store: Store
+    transport: Transport
+
+    async def close(self) -> int:
+        """Let settlements end, then let go of all; return how many settlements had to be left to a reclaimer."""
+        unfinished = await self.services.ledger.drain(SETTLE_DRAIN_S)
+        await self.transport.close()
+        await self.store.close()
+        return unfinished
+
+
+class Views:
+    """Takes the snapshots that one call uses from beginning to end."""
+
+    def __init__(self, catalog: PackagedCatalog, secrets: EnvironmentSecrets, clock: Clock) -> None:
+        self._source = catalog
+        self._secrets = secrets
+        self._clock = clock
+        self._catalog: Catalog | None = None
+        self._credentials: Mapping[str, tuple[str, ...]] = {}
+
+    def __call__(self) -> Snapshots:
+        """Return the views of this instant. What credentials there are is looked up anew when the catalogue changes."""
+        catalog = self._source.current()
+        if catalog is not self._catalog:
+            self._catalog = catalog
+            self._credentials = {
+                slug: tuple(name for name in provider.credentials if self._secrets.get(name) is not None)
+                for slug, provider in catalog.providers.items()
+            }
+        return Snapshots(catalog, _NOTHING_MEASURED, self._credentials, self._clock.now_ms())
+
+
+async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Peppers, telemetry: Telemetry) -> Core:
+    """Open everything; tables that are missing are made where the store is embedded.
+
+    Raises StoreError, CatalogFormatError, RegistryError.
+    """
+    clock, dice = SystemClock(), SystemDice()
+    catalog = PackagedCatalog()
+    rows = registry.load()
+    rows.check_endpoints(endpoint for served in catalog.current().endpoints.values() for endpoint in served)
+    secrets = EnvironmentSecrets(environ, peppers)
+    store = open_store(settings)
+    if settings.store is StoreKind.SQLITE or settings.dynamodb_endpoint is not None:
+        await store.create(ALL_TABLES)
+    table: Table = store.table(CORE)
+    transport = Transport()
+    services = Services(
+        admission=Admission(table, secrets, clock, settings.key_cache_s),
+        snapshots=Views(catalog, secrets, clock),
+        upstream=Gateway(rows, DIALECTS, transport, secrets),
+        ledger=Ledger(table, clock, dice, telemetry, deadline_max_ms=int(settings.deadline_max_s * 1000)),
+        clock=clock,
+        dice=dice,
+        telemetry=telemetry,
+    )
+    return Core(services, Accounts(table, secrets, clock, dice), catalog, secrets, store, transport)
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store that the settings name. Raises StoreError."""
+    if settings.store is StoreKind.SQLITE:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return SqliteStore(settings.data_dir / "store.sqlite3")
+    # boto3 takes a quarter of a second to import: only where it is used.
+    from junctor.adapters.tables.dynamodb import DynamoStore  # noqa: PLC0415
+
+    return DynamoStore(endpoint_url=settings.dynamodb_endpoint, region=settings.region, table_prefix=settings.table_prefix)
+
+
+def terms(settings: Settings) -> Terms:
+    """Return what bounds every call."""
+    return Terms(
+        limits=Limits(
+            messages_max=settings.messages_max,
+            parts_max=settings.parts_max,
+            tools_max=settings.tools_max,
+            json_depth_max=settings.json_depth_max,
+            string_bytes_max=settings.string_max_bytes,
+        ),
+        deadline_default_s=settings.deadline_default_s,
+        deadline_max_s=settings.deadline_max_s,
+        heartbeat_s=settings.heartbeat_s,
+    )

@@ -1,0 +1,160 @@
+"""`junctor up`: all of Junctor on this machine, with a small real model, for whoever wants to see it work."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Protocol
+
+from junctor.adapters.local import process, weights
+from junctor.adapters.local.process import LocalModel, LocalModelError
+from junctor.adapters.local.weights import WeightsError
+from junctor.adapters.system.ambient import SystemClock
+from junctor.adapters.telemetry.lines import LineTelemetry
+from junctor.bootstrap import native
+from junctor.bootstrap.core import Core, open_core
+from junctor.bootstrap.local_secrets import FIRST_KEY_FILE, first_key, peppers
+from junctor.bootstrap.problems import Problem, as_problem
+from junctor.settings import DEFAULT_TARGET, Address, Settings
+from junctor.settings import Store as StoreKind
+
+LOCAL_ENDPOINT = "local/junctor/local"
+LOCAL_CREDENTIAL = "JUNCTOR_LOCAL_KEY"
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class Voice(Protocol):
+    """How `up` speaks to whoever started it: cli/console."""
+
+    def line(self, text: str = "") -> None:
+        """Write a line."""
+
+    def quiet(self, text: str) -> None:
+        """Write a line that may be overlooked."""
+
+    def problem(self, text: str) -> None:
+        """Write what went wrong."""
+
+    def progress(self, label: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        """Show a download; yields what to call with the bytes that came and their total."""
+
+    def table(self, title: str, rows: Sequence[Sequence[str]]) -> None:
+        """Write rows in columns."""
+
+    def next_steps(self, steps: Sequence[str]) -> None:
+        """Write what may be done now."""
+
+
+def run_up(settings: Settings, voice: Voice) -> int:
+    """Run until a signal ends it; return the exit status."""
+    try:
+        return native.run(_up(settings, voice))
+    except Problem as problem:
+        voice.problem(str(problem))
+        return 1
+
+
+async def _up(settings: Settings, voice: Voice) -> int:
+    stop = native.stop_signal()
+    with as_problem():
+        clock = SystemClock()
+        log = settings.log or settings.data_dir / "log.jsonl"
+        telemetry = LineTelemetry.to_file(log, clock)
+        core = await open_core(settings, os.environ, peppers(settings), telemetry)
+    try:
+        with as_problem():
+            key = await first_key(core, settings.data_dir)
+        async with _local_model(core, settings, voice) as model:
+            server = native.server(core, settings)
+            with as_problem():
+                port = await server.start()
+            _tell_what_runs(settings, voice, port, model=model is not None)
+            voice.table("Reachable", _reachable(core))
+            _tell_what_next(settings, voice, port, key)
+            await _until_stopped(stop, model, voice)
+            voice.line()
+            voice.line("Finishing the calls under way.")
+            await server.drain(settings.drain_s)
+    finally:
+        await core.close()
+    voice.line("Stopped.")
+    return 0
+
+
+@asynccontextmanager
+async def _local_model(core: Core, settings: Settings, voice: Voice) -> AsyncGenerator[LocalModel | None, None]:
+    """Run the local model, if it is wanted and can be had; say in one line why not."""
+    model = LocalModel() if settings.local_model else None
+    if model is not None and not process.available():
+        voice.problem(process.unavailable_line())
+        model = None
+    try:
+        if model is not None:
+            path = weights.cached(settings.cache_dir)
+            if path is None:
+                with voice.progress("Fetching the local model, once (98 MB)") as report:
+                    path = await asyncio.to_thread(weights.fetch, settings.cache_dir, report)
+            running = await model.start(path, settings.data_dir / "local-model.log")
+            core.secrets.add(LOCAL_CREDENTIAL, running.api_key)
+            core.catalog.locate(LOCAL_ENDPOINT, running.base_url)
+    except (WeightsError, LocalModelError) as error:
+        voice.problem(f"{error} Going on without it: {process.OTHER_MODELS}.")
+        model = None
+    try:
+        yield model
+    finally:
+        if model is not None:
+            await model.stop()
+
+
+async def _until_stopped(stop: asyncio.Event, model: LocalModel | None, voice: Voice) -> None:
+    stopping = asyncio.create_task(stop.wait())
+    ended = asyncio.create_task(model.ended()) if model is not None else None
+    await asyncio.wait({stopping, *([ended] if ended else [])}, return_when=asyncio.FIRST_COMPLETED)
+    if ended is not None and ended.done() and not ended.cancelled() and ended.exception() is not None:
+        voice.problem(str(ended.exception()))
+    elif ended is not None:
+        ended.cancel()
+    await stopping
+
+
+def _tell_what_runs(settings: Settings, voice: Voice, port: int, *, model: bool) -> None:
+    address = Address(settings.listen.host, port)
+    here = "  (plain text, this machine only)" if settings.listen.host in LOOPBACK else ""
+    store = settings.dynamodb_endpoint or (
+        str(settings.data_dir / "store.sqlite3") if settings.store is StoreKind.SQLITE else f"DynamoDB in {settings.region}"
+    )
+    voice.table(
+        "Junctor is up",
+        [
+            ("gRPC", f"{address}{here}"),
+            ("store", store),
+            ("log", str(settings.log or settings.data_dir / "log.jsonl")),
+            ("local model", "junctor/local, SmolLM2 135M on one core" if model else "not running"),
+        ],
+    )
+
+
+def _tell_what_next(settings: Settings, voice: Voice, port: int, key: str | None) -> None:
+    if key is not None:
+        voice.table("First API key, shown once", [("key", key), ("kept in", str(settings.data_dir / FIRST_KEY_FILE))])
+    target = Address(settings.listen.host, port)
+    where = "" if str(target) == DEFAULT_TARGET else f" --target {target}"
+    voice.next_steps([f'junctor chat{where} "Name three fruits."', "Ctrl-C to stop"])
+
+
+def _reachable(core: Core) -> list[tuple[str, str]]:
+    """Return a row for each provider: how many models it opens, or which variable would."""
+    views = core.services.snapshots()
+    served: dict[str, int] = dict.fromkeys(views.catalog.providers, 0)
+    for endpoints in views.catalog.endpoints.values():
+        for endpoint in endpoints:
+            served[endpoint.provider] += bool(endpoint.base_url)
+    rows = []
+    for slug, provider in views.catalog.providers.items():
+        here = f"{served[slug]} models" if served[slug] != 1 else "1 model"
+        if views.credentials.get(slug) and served[slug]:
+            rows.append((provider.name, here))
+        elif slug != "local":
+            rows.append((provider.name, f"set {' or '.join(provider.credentials)} to reach {here}"))
+    return rows

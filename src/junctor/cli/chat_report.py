@@ -1,0 +1,166 @@
+"""What came of a question? The result as one value, the line that sums it up, and what to do when there is none.
+
+It prints nothing. Invariant: the JSON form has what the router reported, and nothing guessed.
+"""
+
+from google.protobuf.message import Message
+from msgspec import Struct
+
+from junctor.client import CompleteResponse, Finished, JunctorRpcError
+
+
+class ChatUsage(Struct, frozen=True):
+    """The tokens of a call, as reported."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    estimated: bool
+
+
+class ChatAttempt(Struct, frozen=True):
+    """One endpoint that was tried."""
+
+    provider: str
+    endpoint: str
+    outcome: str
+    latency_ms: int
+    http_status: int | None
+
+
+class ChatResult(Struct, frozen=True, kw_only=True):
+    """A whole result: what `--json` prints. `cost_nanousd` is None while the billing is pending."""
+
+    answer: str
+    reasoning: str
+    finish_reason: str
+    model: str
+    provider: str
+    endpoint: str
+    usage: ChatUsage
+    cost_nanousd: int | None
+    time_to_first_token_ms: int
+    latency_ms: int
+    generation_id: str
+    attempts: tuple[ChatAttempt, ...]
+
+
+def read_complete(response: CompleteResponse) -> ChatResult:
+    """Return the result that a whole answer holds."""
+    first = response.choices[0] if response.choices else None
+    said = "".join(part.text.text for part in first.message.parts) or first.message.refusal if first else ""
+    return _result(
+        response,
+        generation_id=response.generation_id,
+        answer=said,
+        reasoning=first.message.reasoning if first else "",
+        finish_reason=_word(first, "finish_reason") if first else "",
+    )
+
+
+def read_stream_end(ending: Finished, generation_id: str, answer: str, reasoning: str) -> ChatResult:
+    """Return the result of a stream from its finished event and what was gathered before it."""
+    first = ending.choices[0] if ending.choices else None
+    return _result(
+        ending,
+        generation_id=generation_id,
+        answer=answer,
+        reasoning=reasoning,
+        finish_reason=_word(first, "finish_reason") if first else "",
+    )
+
+
+def _result(
+    report: CompleteResponse | Finished, *, generation_id: str, answer: str, reasoning: str, finish_reason: str
+) -> ChatResult:
+    usage, route = report.usage, report.route
+    return ChatResult(
+        answer=answer,
+        reasoning=reasoning,
+        finish_reason=finish_reason,
+        model=route.served_model,
+        provider=route.provider,
+        endpoint=route.endpoint,
+        usage=ChatUsage(
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_tokens,
+            usage.reasoning_tokens,
+            usage.estimated,
+        ),
+        cost_nanousd=report.cost.cost_nanousd if report.HasField("cost") else None,
+        time_to_first_token_ms=report.time_to_first_token_ms,
+        latency_ms=report.latency_ms,
+        generation_id=generation_id,
+        attempts=tuple(
+            ChatAttempt(
+                attempt.provider,
+                attempt.endpoint,
+                _word(attempt, "outcome"),
+                attempt.latency_ms,
+                attempt.http_status if attempt.HasField("http_status") else None,
+            )
+            for attempt in route.attempts
+        ),
+    )
+
+
+def _word(message: Message, field: str) -> str:
+    """Return an enum's value as a lower-case word without the enum's name; a value that is not known as its number."""
+    kind = message.DESCRIPTOR.fields_by_name[field].enum_type
+    number: int = getattr(message, field)
+    if kind is None or number not in kind.values_by_number:
+        return str(number)
+    prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return kind.values_by_number[number].name.removeprefix(prefix).lower()
+
+
+def summary(result: ChatResult) -> str:
+    """Return the one line about an answer."""
+    about = "about " if result.usage.estimated else ""
+    parts = [
+        result.model,
+        result.provider,
+        f"{about}{result.usage.input_tokens} tokens in, {result.usage.output_tokens} out",
+        f"first token {_seconds(result.time_to_first_token_ms)}",
+        f"total {_seconds(result.latency_ms)}",
+    ]
+    if result.finish_reason == "length":
+        parts.append("cut at the most tokens")
+    elif result.finish_reason == "content_filter":
+        parts.append("cut by the provider's filter")
+    return " · ".join(part for part in parts if part)
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"  # noqa: PLR2004 - ms in a second
+
+
+def explain(error: JunctorRpcError, target: str, timeout_s: float) -> list[str]:
+    """Return what went wrong and what to do next, a line each."""
+    # Without a reason of the router's own, the status is the transport's: nothing there speaks for Junctor.
+    if error.reason == "UNAVAILABLE":
+        return [f"Nothing answers at {target}; start it with `junctor up`, or give --target."]
+    if error.reason == "UNIMPLEMENTED" and error.code == "UNIMPLEMENTED" and not error.metadata:
+        return [f"What answers at {target} is not a Junctor of this version."]
+    lines = [f"{error.message} ({error.reason})"]
+    lines += [f"  {field}: {wrong}" for field, wrong in error.field_violations]
+    match error.reason:
+        case "API_KEY_INVALID":
+            lines.append("Use the key that `junctor up` wrote, another one with --key-file, or JUNCTOR_API_KEY.")
+        case "DEADLINE_EXCEEDED":
+            lines = [f"There was no whole answer within {timeout_s:g} s; give it more with --timeout."]
+        case "INSUFFICIENT_CREDITS":
+            lines.append("Add credits to the account, or ask for less with --max-tokens.")
+        case "NO_ELIGIBLE_ENDPOINT":
+            lines.append("Set the key of a provider that has the model, then restart the server; or try --model junctor/local.")
+        case "STREAM_TRUNCATED" | "STREAM_INTERRUPTED":
+            lines.append("What came is above; ask again for the whole answer.")
+        case "INTERNAL" if "incident" in error.metadata:
+            lines.append(f"The server's log tells more under the incident {error.metadata['incident']}.")
+    if error.retry_after_s is not None:
+        lines.append(f"Try again in {error.retry_after_s:.0f} s.")
+    return lines

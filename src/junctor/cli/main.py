@@ -1,0 +1,194 @@
+"""The command `junctor`: which command with which options; each command's own module does the work.
+
+`junctor --help` shall be quick, so commands import what they need when they run. Exit codes: 0 well, 1 it failed, 2 wrongly
+used or wrongly set, 130 interrupted.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from junctor.settings import API_KEY_VARIABLE, DEFAULT_TARGET, TARGET_VARIABLE, Command, list_settings
+
+if TYPE_CHECKING:
+    from junctor.settings import Settings
+
+_INT32_MAX = 2**31 - 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; argparse itself exits on `--help` and on wrong use."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A narrow terminal encoding costs a character, not the answer.
+            stream.reconfigure(errors="replace")
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        match options.command:
+            case "up":
+                return _up(options)
+            case "serve":
+                return _serve()
+            case "chat":
+                return _chat(options)
+        parser.print_help(sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left; nothing can be told to him, nor at exit.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 2
+
+
+def _up(options: argparse.Namespace) -> int:
+    environ = dict(os.environ)
+    if options.listen is not None:
+        environ["JUNCTOR_LISTEN"] = options.listen
+    if options.data_dir is not None:
+        environ["JUNCTOR_DATA_DIR"] = options.data_dir
+    if options.no_local_model:
+        environ["JUNCTOR_LOCAL_MODEL"] = "off"
+    settings = _settings(environ, Command.UP)
+    if settings is None:
+        return 2
+    from junctor.bootstrap.up import run_up
+    from junctor.cli.console import Console
+
+    return run_up(settings, Console())
+
+
+def _serve() -> int:
+    settings = _settings(os.environ, Command.SERVE)
+    if settings is None:
+        return 2
+    from junctor.bootstrap.serve import run_serve
+
+    return run_serve(settings)
+
+
+def _chat(options: argparse.Namespace) -> int:
+    from junctor.cli.chat import ChatOptions, run_chat
+
+    chat = ChatOptions(
+        prompt=options.prompt,
+        model=options.model,
+        target=options.target,
+        key_file=options.key_file,
+        system=options.system,
+        max_tokens=options.max_tokens,
+        temperature=options.temperature,
+        timeout_s=options.timeout,
+        as_json=options.json,
+        streamed=not options.no_stream,
+    )
+    return run_chat(chat, os.environ)
+
+
+def _settings(environ: Mapping[str, str], command: Command) -> "Settings | None":
+    """Return the settings, or None after telling everything that is wrong with them."""
+    from junctor.settings import Settings, SettingsError
+
+    try:
+        return Settings.from_environment(environ, command)
+    except SettingsError as error:
+        print(*error.problems, sep="\n", file=sys.stderr)
+        return None
+
+
+class _ShowVersion(argparse.Action):
+    """Prints the version, found only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"junctor {version('junctor')}")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="junctor",
+        description="Your organisation's own LLM router: one gRPC API over every model.",
+        epilog='Example: junctor up, and in another terminal: junctor chat "Good morning"',
+    )
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
+    _add_up(commands)
+    _add_serve(commands)
+    _add_chat(commands)
+    return parser
+
+
+def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    up = commands.add_parser(
+        "up",
+        help="start a router on this machine, with a small model and an embedded store",
+        description="Start a router on this machine, with a small model and an embedded store. Ctrl-C stops it.",
+        epilog="Example: junctor up --listen 127.0.0.1:0 --no-local-model. JUNCTOR_* variables: see junctor serve --help",
+    )
+    up.add_argument(
+        "--listen", metavar="HOST:PORT", help=f"where to listen; port 0 takes a free one (default {DEFAULT_TARGET})"
+    )
+    up.add_argument("--data-dir", metavar="FOLDER", help="folder of the store and the local secrets")
+    up.add_argument("--no-local-model", action="store_true", help="do not fetch or start the small local model")
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    rows = list_settings()
+    width = max(len(row.variable) for row in rows)
+    table = "\n".join(
+        f"  {row.variable:<{width}}  {row.meaning}{f' (default {row.default})' if row.default else ''}" for row in rows
+    )
+    commands.add_parser(
+        "serve",
+        help="run as a server, set by environment variables only",
+        description="Run as a server. Everything is set by environment variables; SIGTERM drains and ends it.",
+        epilog=f"Settings:\n{table}\n\nExample: JUNCTOR_LISTEN=0.0.0.0:50051 JUNCTOR_PEPPER=1:... junctor serve",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_chat(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    chat = commands.add_parser(
+        "chat",
+        help="ask a model one question through a running router",
+        description="Ask a model one question through a running router, and show its answer as it comes.",
+        epilog='Example: git diff | junctor chat --system "Review this." --max-tokens 400',
+    )
+    chat.add_argument("prompt", metavar="PROMPT", nargs="?", help="the question; - or none reads standard input")
+    chat.add_argument("--model", metavar="NAME", default="junctor/local", help="the model, author/name (default %(default)s)")
+    chat.add_argument("--target", metavar="HOST:PORT", help=f"the router (default {TARGET_VARIABLE} or {DEFAULT_TARGET})")
+    chat.add_argument(
+        "--key-file",
+        metavar="FILE",
+        type=Path,
+        help=f"file with the API key (default {API_KEY_VARIABLE}, then what junctor up wrote)",
+    )
+    chat.add_argument("--system", metavar="TEXT", help="instructions that stand above the question")
+    chat.add_argument("--max-tokens", metavar="N", type=_whole, help="the most tokens to produce")
+    chat.add_argument("--temperature", metavar="X", type=float, help="randomness, 0 to 2")
+    chat.add_argument("--timeout", metavar="S", type=_seconds, default=600.0, help="seconds to wait (default 600)")
+    chat.add_argument("--json", action="store_true", help="print the whole result as one JSON object and nothing else")
+    chat.add_argument("--no-stream", action="store_true", help="wait for the whole answer")
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= _INT32_MAX:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of tokens")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return value

@@ -1,0 +1,187 @@
+"""The client for asyncio. An `AsyncClient` belongs to the event loop of its first call: make one for each loop.
+
+It is `Client` with await: the same requests, errors and limits. Invariant: cancelling the task that waits cancels the call
+at the server.
+"""
+
+import asyncio
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, Unpack
+
+from junctor.client import channel
+from junctor.client.errors import JunctorRpcError, read_status
+from junctor.client.events import EventBuffer
+from junctor.client.requests import Conversation, RequestFields, complete_request, stream_request
+from junctor.v1.router_service_pb2 import CompleteResponse, StreamEvent, StreamRequest, StreamResponse
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from junctor.v1.router_service_pb2_grpc import RouterServiceAsyncStub
+
+
+class AsyncClient:
+    """A connection to a router; also an asynchronous context manager that closes it."""
+
+    def __init__(
+        self,
+        target: str = channel.DEFAULT_TARGET,
+        api_key: str | None = None,
+        *,
+        key_file: str | os.PathLike[str] | None = None,
+        tls: bool | bytes = False,
+    ) -> None:
+        """Prepare to reach `target` (host:port); connecting happens at the first call. No loop need run yet.
+
+        The key is `api_key`, else the content of `key_file`, else JUNCTOR_API_KEY. `tls` True trusts the system's
+        certificates, bytes are the root certificates to trust (PEM). Raises ValueError without a sound key.
+        """
+        # Here rather than at the first call, which would hold up the loop.
+        import grpc.aio
+
+        self._target = target
+        self._tls = tls
+        self._metadata = channel.authorization(channel.find_key(api_key, key_file))
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: RouterServiceAsyncStub | None = None
+        self._closed = False
+
+    async def complete(
+        self,
+        prompt: Conversation,
+        *,
+        model: str,
+        timeout_s: float = channel.DEFAULT_TIMEOUT_S,
+        **fields: Unpack[RequestFields],
+    ) -> CompleteResponse:
+        """Ask a model and wait for the whole answer.
+
+        Raises JunctorRpcError if the call fails, TypeError or ValueError if the request cannot be written down.
+        """
+        import grpc.aio
+
+        request = complete_request(prompt, model=model, **fields)
+        timeout = channel.check_timeout(timeout_s)
+        try:
+            return await self._connected().Complete(request, timeout=timeout, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise _typed(error) from None
+
+    def stream(
+        self,
+        prompt: Conversation,
+        *,
+        model: str,
+        timeout_s: float = channel.DEFAULT_TIMEOUT_S,
+        **fields: Unpack[RequestFields],
+    ) -> "AsyncEventStream":
+        """Ask a model and return its answer's events as they come; leaving the iteration cancels the call.
+
+        Raises TypeError or ValueError if the request cannot be written down; iterating raises JunctorRpcError.
+        """
+        loop = asyncio.get_running_loop()
+        request = stream_request(prompt, model=model, **fields)
+        timeout = channel.check_timeout(timeout_s)
+        return AsyncEventStream(self._connected().Stream(request, timeout=timeout, metadata=self._metadata), loop)
+
+    async def close(self) -> None:
+        """Cancel what is running and close the connection."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        await self.close()
+
+    def _connected(self) -> "RouterServiceAsyncStub":
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        if self._stub is None:
+            import grpc.aio
+
+            from junctor.v1.router_service_pb2_grpc import RouterServiceStub
+
+            # Not in __init__: an aio channel binds itself to the loop that runs when it is made.
+            if self._tls is False:
+                self._channel = grpc.aio.insecure_channel(self._target, channel.OPTIONS)
+            else:
+                credentials = grpc.ssl_channel_credentials(channel.root_certificates(self._tls))
+                self._channel = grpc.aio.secure_channel(self._target, credentials, channel.OPTIONS)
+            self._stub = RouterServiceStub(self._channel)
+        return self._stub
+
+
+class AsyncEventStream:
+    """The events of one answer, as an asynchronous iterator and context manager; dropping it cancels the call."""
+
+    def __init__(
+        self,
+        call: "grpc.aio.UnaryStreamCall[StreamRequest, StreamResponse]",
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Take over a call that was begun on the loop."""
+        self._call = call
+        self._loop = loop
+        self._buffer = EventBuffer()
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        """Return the stream itself: it can be walked once."""
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        """Wait for the next event.
+
+        Raises JunctorRpcError if the call fails or ends before the answer is complete.
+        """
+        import grpc.aio
+
+        while True:
+            event = self._buffer.take()
+            if event is not None:
+                return event
+            if self._ended:
+                raise StopAsyncIteration
+            try:
+                response = await self._call.read()
+            except grpc.aio.AioRpcError as error:
+                self._ended = True
+                raise _typed(error) from None
+            if isinstance(response, StreamResponse):
+                self._buffer.feed(response)
+            else:
+                self._ended = True
+                self._buffer.end()
+
+    async def aclose(self) -> None:
+        """Cancel the call if it is still running; what was not read is lost."""
+        self._ended = True
+        self._buffer = EventBuffer()
+        self._call.cancel()
+
+    def __del__(self) -> None:
+        """Cancel the call of a stream that was dropped, as a break does; grpc alone would let it run on."""
+        if not self._ended and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._call.cancel)
+
+    async def __aenter__(self) -> Self:
+        """Return the stream itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Cancel the call if it is still running."""
+        await self.aclose()
+
+
+def _typed(error: "grpc.aio.AioRpcError") -> JunctorRpcError:
+    return read_status(error.code().name, error.details() or "", error.trailing_metadata() or ())

@@ -1,0 +1,184 @@
+"""The client for code with threads. A `Client` is a channel: make one and share it, it is safe to use from all threads.
+
+It refuses to retry: what may be tried again, and when, the error says. Invariant: whatever ends the wait for an answer - a
+break, an exception, Ctrl-C - cancels the call at the server.
+"""
+
+import os
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, Unpack
+
+from junctor.client import channel
+from junctor.client.errors import JunctorRpcError, read_status
+from junctor.client.events import EventBuffer
+from junctor.client.requests import Conversation, RequestFields, complete_request, stream_request
+from junctor.v1.router_service_pb2 import CompleteResponse, StreamEvent, StreamResponse
+
+if TYPE_CHECKING:
+    import grpc
+
+
+class Client:
+    """A connection to a router; also a context manager that closes it."""
+
+    def __init__(
+        self,
+        target: str = channel.DEFAULT_TARGET,
+        api_key: str | None = None,
+        *,
+        key_file: str | os.PathLike[str] | None = None,
+        tls: bool | bytes = False,
+    ) -> None:
+        """Prepare to reach `target` (host:port); connecting happens at the first call.
+
+        The key is `api_key`, else the content of `key_file`, else JUNCTOR_API_KEY. `tls` True trusts the system's
+        certificates, bytes are the root certificates to trust (PEM). Raises ValueError without a sound key.
+        """
+        import grpc
+
+        from junctor.v1.router_service_pb2_grpc import RouterServiceStub
+
+        self._metadata = channel.authorization(channel.find_key(api_key, key_file))
+        if tls is False:
+            self._channel = grpc.insecure_channel(target, channel.OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(channel.root_certificates(tls))
+            self._channel = grpc.secure_channel(target, credentials, channel.OPTIONS)
+        self._stub = RouterServiceStub(self._channel)
+        self._closed = False
+
+    def complete(
+        self,
+        prompt: Conversation,
+        *,
+        model: str,
+        timeout_s: float = channel.DEFAULT_TIMEOUT_S,
+        **fields: Unpack[RequestFields],
+    ) -> CompleteResponse:
+        """Ask a model and wait for the whole answer.
+
+        Raises JunctorRpcError if the call fails, TypeError or ValueError if the request cannot be written down.
+        """
+        import grpc
+
+        self._check_open()
+        request = complete_request(prompt, model=model, **fields)
+        # A future, as it can be cancelled when this thread is interrupted while it waits.
+        call = self._stub.Complete.future(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata)
+        try:
+            return call.result()
+        except grpc.RpcError as error:
+            raise _typed(error) from None
+        except grpc.FutureCancelledError:
+            raise JunctorRpcError("CANCELLED", "CANCELLED", "The client was closed during the call.") from None
+        finally:
+            call.cancel()
+
+    def stream(
+        self,
+        prompt: Conversation,
+        *,
+        model: str,
+        timeout_s: float = channel.DEFAULT_TIMEOUT_S,
+        **fields: Unpack[RequestFields],
+    ) -> "EventStream":
+        """Ask a model and return its answer's events as they come; leaving the iteration cancels the call.
+
+        Raises TypeError or ValueError if the request cannot be written down; iterating raises JunctorRpcError.
+        """
+        self._check_open()
+        request = stream_request(prompt, model=model, **fields)
+        call = self._stub.Stream(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata)
+        return EventStream(call)
+
+    def close(self) -> None:
+        """Cancel what is running and close the connection."""
+        self._closed = True
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the connection."""
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the client is closed")
+
+
+class _StreamCall(Protocol):
+    """What grpc returns for a call with many responses."""
+
+    def __next__(self) -> StreamResponse: ...
+
+    def __iter__(self) -> Iterator[StreamResponse]: ...
+
+    def cancel(self) -> bool: ...
+
+
+class EventStream:
+    """The events of one answer, as an iterator and a context manager; dropping it cancels the call."""
+
+    def __init__(self, call: "_StreamCall") -> None:
+        """Take over a call that was begun."""
+        self._call = call
+        self._buffer = EventBuffer()
+        self._ended = False
+
+    def __iter__(self) -> Self:
+        """Return the stream itself: it can be walked once."""
+        return self
+
+    def __next__(self) -> StreamEvent:
+        """Wait for the next event.
+
+        Raises JunctorRpcError if the call fails or ends before the answer is complete.
+        """
+        import grpc
+
+        while True:
+            event = self._buffer.take()
+            if event is not None:
+                return event
+            if self._ended:
+                raise StopIteration
+            try:
+                response = next(self._call, None)
+            except grpc.RpcError as error:
+                if self._ended:
+                    # Another thread closed the stream while this one waited.
+                    raise StopIteration from None
+                self._ended = True
+                raise _typed(error) from None
+            except BaseException:
+                self.close()
+                raise
+            if response is None:
+                self._ended = True
+                self._buffer.end()
+            else:
+                self._buffer.feed(response)
+
+    def close(self) -> None:
+        """Cancel the call if it is still running; what was not read is lost."""
+        self._ended = True
+        self._buffer = EventBuffer()
+        self._call.cancel()
+
+    def __enter__(self) -> Self:
+        """Return the stream itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Cancel the call if it is still running."""
+        self.close()
+
+
+def _typed(error: "grpc.RpcError") -> JunctorRpcError:
+    return read_status(
+        error.code().name, error.details() or "", [(entry.key, entry.value) for entry in error.trailing_metadata() or ()]
+    )

@@ -1,0 +1,123 @@
+"""Everything that can be wrong with a request, gathered so that the caller can mend it all at once.
+
+Protobuf keeps unknown fields and unknown enum values silently; an ignored limit or request id costs money, so both are refused.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+from msgspec import Struct
+
+from junctor.domain.errors import InvalidFieldError
+
+VIOLATIONS_MAX = 50
+T = TypeVar("T")
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """The most that a request may hold (api.md, Limits). Bytes are of UTF-8."""
+
+    messages_max: int = 4096
+    parts_max: int = 4096
+    tools_max: int = 512
+    stop_max: int = 4
+    metadata_max: int = 16
+    json_depth_max: int = 64
+    string_bytes_max: int = 16 << 20
+    name_chars_max: int = 256
+
+
+class Checks:
+    """Gathers violations: (field path, what is wrong). `done` raises if there are any."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._violations: list[tuple[str, str]] = []
+
+    def wrong(self, path: str, text: str) -> None:
+        """Note what is wrong with a field."""
+        if len(self._violations) < VIOLATIONS_MAX:
+            self._violations.append((path, text))
+
+    def done(self) -> None:
+        """Raise InvalidFieldError if anything was wrong."""
+        if self._violations:
+            raise InvalidFieldError(*self._violations)
+
+    def known(self, message: Message, path: str) -> None:
+        """Refuse fields that this version does not know."""
+        unknown = UnknownFieldSet(message)
+        if len(unknown):
+            numbers = sorted({unknown[place].field_number for place in range(len(unknown))})[:5]
+            self.wrong(path, f"has fields unknown to this version: numbers {', '.join(map(str, numbers))}")
+
+    def text(self, value: str, path: str) -> str:
+        """Bound a text's length."""
+        if len(value) > self.limits.string_bytes_max or (
+            len(value) * 4 > self.limits.string_bytes_max and len(value.encode()) > self.limits.string_bytes_max
+        ):
+            self.wrong(path, f"is longer than {self.limits.string_bytes_max} bytes")
+        return value
+
+    def name(self, value: str, path: str) -> str:
+        """Ask for a short text that is not empty."""
+        if not value:
+            self.wrong(path, "is missing")
+        elif len(value) > self.limits.name_chars_max or not value.isprintable():
+            self.wrong(path, f"is longer than {self.limits.name_chars_max} characters, or not printable")
+        return value
+
+    def count(self, number: int, most: int, path: str) -> None:
+        """Bound the length of a list."""
+        if number > most:
+            self.wrong(path, f"has {number} entries; at most {most} are allowed")
+
+    def number(self, value: float, least: float, most: float, path: str) -> float:
+        """Ask for a finite number between two bounds, both included."""
+        if math.isnan(value) or not least <= value <= most:
+            self.wrong(path, f"is not a number from {least:g} to {most:g}")
+        return value
+
+    def member(self, value: int, known: Mapping[int, T], path: str) -> T | None:
+        """Ask for a known value of an enum."""
+        found = known.get(value)
+        if found is None:
+            self.wrong(path, "is missing" if value == 0 else f"has the unknown value {value}")
+        return found
+
+    def json(self, value: str, path: str, *, an_object: bool = False) -> str:
+        """Ask for well-formed JSON text of bounded depth, an object if said so."""
+        self.text(value, path)
+        if _depth(value) > self.limits.json_depth_max:
+            self.wrong(path, f"is JSON deeper than {self.limits.json_depth_max}")
+            return value
+        try:
+            parsed = msgspec.json.decode(value)
+        except (msgspec.DecodeError, UnicodeError):
+            self.wrong(path, "is not JSON")
+            return value
+        if an_object and not isinstance(parsed, dict):
+            self.wrong(path, "is not a JSON object")
+        return value
+
+
+def _depth(text: str) -> int:
+    """Return how deep brackets nest; an upper bound where few are there, as most texts need no more."""
+    opening = text.count("[") + text.count("{")
+    if opening <= Limits().json_depth_max:
+        return 0
+    depth = deepest = 0
+    for match in _BRACKETS.finditer(text):
+        first = match[0][0]
+        if first in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in "]}":
+            depth -= 1
+    return deepest

@@ -1,0 +1,201 @@
+"""CompletionSpec from proto to domain, with every check of what a caller may send.
+
+Absent stays absent: no default of ours is ever filled in.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from junctor.domain.completion import (
+    CompletionSpec,
+    GrammarFormat,
+    JsonObjectFormat,
+    JsonSchemaFormat,
+    Reasoning,
+    ResponseFormat,
+    TextFormat,
+    Tool,
+    ToolChoice,
+    ToolMode,
+)
+from junctor.doors.codec import messages
+from junctor.doors.codec.checks import Checks
+from junctor.v1 import completion_pb2 as pb
+from junctor.wire.openai_chat import ChatRequest
+
+INT32_MAX = 2**31 - 1
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+
+_TOOL_MODES: dict[int, ToolMode] = {
+    pb.ToolChoice.MODE_NONE: ToolMode.NONE,
+    pb.ToolChoice.MODE_AUTO: ToolMode.AUTO,
+    pb.ToolChoice.MODE_REQUIRED: ToolMode.REQUIRED,
+    pb.ToolChoice.MODE_FUNCTION: ToolMode.FUNCTION,
+}
+_NUMBERS: dict[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "top_a": (0, 1),
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+    "repetition_penalty": (0, 2),
+    "max_tokens": (1, INT32_MAX),
+    "top_k": (0, INT32_MAX),
+    "seed": (INT64_MIN, INT64_MAX),
+    "n": (1, INT32_MAX),
+}
+_TEXTS = ("verbosity", "user", "service_tier", "prompt_cache_key")
+_FLAGS = ("parallel_tool_calls",)
+_OWN_KEYS = frozenset(field.encode_name for field in msgspec.structs.fields(ChatRequest))
+
+
+def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpec:
+    """Read what is asked; `checks` gathers what is wrong, and the result counts only if nothing is."""
+    checks.known(message, path)
+    present = {field.name: value for field, value in message.ListFields()}
+    checks.count(len(message.metadata), checks.limits.metadata_max, f"{path}.metadata")
+    return CompletionSpec(
+        model=checks.name(message.model, f"{path}.model"),
+        messages=messages.conversation(message.messages, checks, f"{path}.messages"),
+        tools=_tools(message.tools, checks, f"{path}.tools"),
+        tool_choice=_tool_choice(message, checks, f"{path}.tool_choice"),
+        response_format=_response_format(message, checks, f"{path}.response_format"),
+        stop=_stop(message, checks, f"{path}.stop"),
+        logit_bias=tuple(
+            (token, checks.number(bias, -100, 100, f"{path}.logit_bias[{token}]"))
+            for token, bias in sorted(message.logit_bias.items())
+        ),
+        reasoning=_reasoning(message, checks, f"{path}.reasoning"),
+        modalities=tuple(message.modalities),
+        prediction=_prediction(message, checks, f"{path}.prediction"),
+        metadata=tuple(
+            (checks.name(key, f"{path}.metadata"), checks.text(value, f"{path}.metadata[{key}]"))
+            for key, value in sorted(message.metadata.items())
+        ),
+        extra=_extra(message, checks, f"{path}.extra_json"),
+        **_scalars(present, checks, path),
+    )
+
+
+def _scalars(present: Mapping[str, Any], checks: Checks, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field, value in present.items():
+        if field in _NUMBERS:
+            found[field] = checks.number(value, *_NUMBERS[field], f"{path}.{field}")
+        elif field in _TEXTS:
+            found[field] = checks.text(value, f"{path}.{field}")
+        elif field in _FLAGS:
+            found[field] = value
+    return found
+
+
+def _tools(tools: Sequence[pb.Tool], checks: Checks, path: str) -> tuple[Tool, ...]:
+    checks.count(len(tools), checks.limits.tools_max, path)
+    return tuple(_tool(tool, checks, f"{path}[{index}]") for index, tool in enumerate(tools[: checks.limits.tools_max]))
+
+
+def _tool(tool: pb.Tool, checks: Checks, path: str) -> Tool:
+    checks.known(tool, path)
+    return Tool(
+        name=checks.name(tool.name, f"{path}.name"),
+        description=checks.text(tool.description, f"{path}.description") if tool.HasField("description") else None,
+        parameters=_json_object(tool.parameters_json, checks, f"{path}.parameters_json")
+        if tool.HasField("parameters_json")
+        else None,
+        strict=tool.strict if tool.HasField("strict") else None,
+        cache_control=messages.cache_control(tool, checks, f"{path}.cache_control"),
+    )
+
+
+def _json_object(text: str, checks: Checks, path: str) -> str:
+    return checks.json(text, path, an_object=True)
+
+
+def _tool_choice(message: pb.CompletionSpec, checks: Checks, path: str) -> ToolChoice | None:
+    if not message.HasField("tool_choice"):
+        return None
+    choice = message.tool_choice
+    checks.known(choice, path)
+    mode = checks.member(choice.mode, _TOOL_MODES, f"{path}.mode") or ToolMode.AUTO
+    named = choice.HasField("function_name")
+    if named is not (mode is ToolMode.FUNCTION):
+        checks.wrong(f"{path}.function_name", "goes with MODE_FUNCTION, and only with it")
+    elif named and all(choice.function_name != tool.name for tool in message.tools):
+        checks.wrong(f"{path}.function_name", "names none of the tools")
+    return ToolChoice(mode, choice.function_name if named else None)
+
+
+def _response_format(message: pb.CompletionSpec, checks: Checks, path: str) -> ResponseFormat | None:
+    if not message.HasField("response_format"):
+        return None
+    response_format = message.response_format
+    checks.known(response_format, path)
+    kind = response_format.WhichOneof("format")
+    if kind is None:
+        checks.wrong(path, "names no format")
+        return None
+    inner = getattr(response_format, kind)
+    checks.known(inner, f"{path}.{kind}")
+    if kind == "text":
+        return TextFormat()
+    if kind == "json_object":
+        return JsonObjectFormat()
+    if kind == "grammar":
+        return GrammarFormat(checks.text(inner.grammar, f"{path}.grammar"))
+    return JsonSchemaFormat(
+        name=checks.name(inner.name, f"{path}.json_schema.name"),
+        description=inner.description if inner.HasField("description") else None,
+        schema=_json_object(inner.schema_json, checks, f"{path}.json_schema.schema_json")
+        if inner.HasField("schema_json")
+        else None,
+        strict=inner.strict if inner.HasField("strict") else None,
+    )
+
+
+def _stop(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[str, ...] | None:
+    if not message.HasField("stop"):
+        return None
+    checks.known(message.stop, path)
+    checks.count(len(message.stop.sequences), checks.limits.stop_max, path)
+    for index, sequence in enumerate(message.stop.sequences):
+        if not sequence:
+            checks.wrong(f"{path}.sequences[{index}]", "is empty")
+    return tuple(message.stop.sequences)
+
+
+def _reasoning(message: pb.CompletionSpec, checks: Checks, path: str) -> Reasoning | None:
+    if not message.HasField("reasoning"):
+        return None
+    reasoning = message.reasoning
+    checks.known(reasoning, path)
+    if reasoning.HasField("max_tokens"):
+        checks.number(reasoning.max_tokens, 1, INT32_MAX, f"{path}.max_tokens")
+    return Reasoning(
+        effort=checks.name(reasoning.effort, f"{path}.effort") if reasoning.HasField("effort") else None,
+        max_tokens=reasoning.max_tokens if reasoning.HasField("max_tokens") else None,
+        exclude=reasoning.exclude if reasoning.HasField("exclude") else None,
+    )
+
+
+def _prediction(message: pb.CompletionSpec, checks: Checks, path: str) -> str | None:
+    if not message.HasField("prediction"):
+        return None
+    checks.known(message.prediction, path)
+    return checks.text(message.prediction.content, path)
+
+
+def _extra(message: pb.CompletionSpec, checks: Checks, path: str) -> str | None:
+    if not message.HasField("extra_json"):
+        return None
+    text = _json_object(message.extra_json, checks, path)
+    try:
+        parsed = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    taken = sorted(_OWN_KEYS.intersection(parsed)) if isinstance(parsed, dict) else []
+    if taken:
+        checks.wrong(path, f"has keys that have fields of their own, or are ours to set: {', '.join(taken)}")
+    return text

@@ -1,0 +1,92 @@
+"""The life of the native server: listen, serve, drain.
+
+Draining: NOT_SERVING first, so that balancers turn away; then no new calls; then the calls under way may end within the grace;
+what is left is cancelled, and every cancelled call still settles.
+"""
+
+from collections.abc import Sequence
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from msgspec import Struct
+
+from junctor.doors import grpc_router
+from junctor.doors.rpc.router import RouterRpc
+
+
+class ServerTerms(Struct, frozen=True, kw_only=True):
+    """How the server listens. Sizes in bytes, times in seconds; `port` 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 50051
+    message_in_max: int = 20 << 20
+    message_out_max: int = 64 << 20
+    reflection: bool = False
+    keepalive_s: float = 60.0
+    keepalive_timeout_s: float = 20.0
+    keepalive_permit_s: float = 30.0
+    connection_age_s: float = 300.0
+    connection_grace_s: float = 960.0
+    concurrent_streams_max: int = 100
+
+
+class AddressError(Exception):
+    """The address cannot be listened on; the text says why."""
+
+
+class GrpcServer:
+    """The native server of one process."""
+
+    def __init__(self, rpc: RouterRpc, terms: ServerTerms) -> None:
+        self._terms = terms
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_options(terms))
+        self._server.add_generic_rpc_handlers((grpc_router.handlers(rpc),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if terms.reflection:
+            reflection.enable_server_reflection(
+                (grpc_router.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+            )
+
+    async def start(self) -> int:
+        """Listen and return the port.
+
+        Raises:
+            AddressError: the address is in use or not this machine's.
+        """
+        host = f"[{self._terms.host}]" if ":" in self._terms.host else self._terms.host
+        try:
+            port = self._server.add_insecure_port(f"{host}:{self._terms.port}")
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise AddressError(f"{host}:{self._terms.port} cannot be listened on: in use, or not an address of this machine")
+        await self._server.start()
+        await self._report(serving=True)
+        return port
+
+    async def drain(self, grace_s: float) -> None:
+        """Turn callers away, let calls under way end within the grace, and stop."""
+        await self._report(serving=False)
+        await self._server.stop(grace_s)
+
+    async def _report(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", grpc_router.SERVICE):
+            await self._health.set(service, status)
+
+
+def _options(terms: ServerTerms) -> Sequence[tuple[str, int]]:
+    return (
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", terms.message_in_max),
+        ("grpc.max_send_message_length", terms.message_out_max),
+        ("grpc.max_concurrent_streams", terms.concurrent_streams_max),
+        ("grpc.keepalive_time_ms", int(terms.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(terms.keepalive_timeout_s * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(terms.keepalive_permit_s * 1000)),
+        ("grpc.max_connection_age_ms", int(terms.connection_age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(terms.connection_grace_s * 1000)),
+    )

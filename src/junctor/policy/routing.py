@@ -1,0 +1,71 @@
+"""From a call and three snapshots to a plan: which endpoints, in what order, and why the others were left out.
+
+Pure: the same call and snapshots give the same plan. Every endpoint of the model appears once, as candidate or as exclusion.
+"""
+
+import difflib
+
+from junctor.domain.call import Call, Snapshots
+from junctor.domain.catalog import Catalog, Endpoint, PriceCard
+from junctor.domain.completion import CompletionSpec, ImagePart
+from junctor.domain.errors import ModelNotFoundError
+from junctor.domain.routing import Candidate, Exclusion, Plan
+
+CANDIDATES_MAX = 3
+NEAR_NAMES_MAX = 3
+
+
+def plan(call: Call, snapshots: Snapshots) -> Plan:
+    """Order the endpoints of the model that is asked for, in catalogue order.
+
+    Raises:
+        ModelNotFoundError: the catalogue has no such model.
+    """
+    endpoints = _endpoints(snapshots.catalog, call.spec.model)
+    needs_image = _has_image(call.spec)
+    candidates: list[Candidate] = []
+    excluded: list[Exclusion] = []
+    for endpoint in endpoints:
+        judged = _judge(endpoint, snapshots, needs_image=needs_image)
+        if isinstance(judged, Candidate) and len(candidates) < CANDIDATES_MAX:
+            candidates.append(judged)
+        else:
+            excluded.append(Exclusion(endpoint, judged if isinstance(judged, str) else "BEYOND_FALLBACK_LIMIT"))
+    return Plan(tuple(candidates), tuple(excluded))
+
+
+def _endpoints(catalog: Catalog, name: str) -> tuple[Endpoint, ...]:
+    if name in catalog.models:
+        return catalog.endpoints.get(name, ())
+    for model in catalog.models.values():
+        if name in model.aliases:
+            return catalog.endpoints.get(model.slug, ())
+    raise ModelNotFoundError(name, tuple(difflib.get_close_matches(name, catalog.models, NEAR_NAMES_MAX)))
+
+
+def _judge(endpoint: Endpoint, snapshots: Snapshots, *, needs_image: bool) -> Candidate | str:
+    provider = snapshots.catalog.providers[endpoint.provider]
+    present = snapshots.credentials.get(endpoint.provider, ())
+    price = price_in_force(snapshots.catalog.prices.get(endpoint.id, ()), snapshots.now_ms)
+    if not endpoint.base_url:
+        return "NOT_RUNNING"
+    if provider.credentials and not present:
+        return "CREDENTIALS_MISSING"
+    if price is None:
+        return "PRICE_UNKNOWN"
+    if needs_image and "image" not in endpoint.input_modalities:
+        return "MODALITY_UNSUPPORTED"
+    return Candidate(endpoint, present[0] if present else None, price)
+
+
+def price_in_force(cards: tuple[PriceCard, ...], now_ms: int) -> PriceCard | None:
+    """Return the first card that is valid at an instant (Unix milliseconds), None if there is none."""
+    now = now_ms // 1000
+    for card in cards:
+        if (card.valid_from is None or card.valid_from <= now) and (card.valid_to is None or now < card.valid_to):
+            return card
+    return None
+
+
+def _has_image(spec: CompletionSpec) -> bool:
+    return any(isinstance(part, ImagePart) for message in spec.messages for part in message.parts)

@@ -1,0 +1,47 @@
+"""A generation as its slot's item: at most 1,000 bytes as DynamoDB counts, so that each write costs one unit.
+
+What the key already says (account, lease, number, and so the id) is not stored again. Times are stored as they are in the noun.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+import msgspec
+
+from junctor.domain.generation import Generation
+from junctor.domain.lease import Slot, SlotState
+from junctor.ports.table import Change, Condition, Equals, Item, Set, Value
+from junctor.records import ids, keys
+
+UPSTREAM_ID_MAX = 64
+"""Characters kept of a provider's own id of the generation; some are longer than a slot has room for."""
+
+_KEYED = ("id", "slot")
+_STILL_OPEN: tuple[Condition, ...] = (Equals("state", SlotState.OPEN.value),)
+
+
+def item(generation: Generation) -> Item:
+    """Return a generation as its slot's item."""
+    return {**keys.attributes(keys.slot(generation.slot)), **_fields(generation)}
+
+
+def generation_of(found: Item, place: Slot) -> Generation:
+    """Return the generation in a slot's item."""
+    return msgspec.convert({**found, "id": ids.generation_id(place), "slot": msgspec.to_builtins(place)}, Generation)
+
+
+def state_of(found: Item) -> SlotState:
+    """Return how far a slot is."""
+    return SlotState(found["state"])
+
+
+def ending(opened: Generation, ended: Generation) -> tuple[tuple[Condition, ...], tuple[Change, ...]]:
+    """Return the update that ends a slot which is still OPEN: only what differs from how it was opened is written."""
+    before = _fields(opened)
+    changes = tuple(Set(name, value) for name, value in _fields(ended).items() if before.get(name) != value)
+    return _STILL_OPEN, changes
+
+
+def _fields(generation: Generation) -> dict[str, Value]:
+    fields = cast("Mapping[str, Value]", msgspec.to_builtins(generation))
+    return {name: value for name, value in fields.items() if name not in _KEYED and value is not None}

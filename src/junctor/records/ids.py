@@ -1,0 +1,31 @@
+"""Ids: ULIDs that sort by time, and generation ids that name a slot.
+
+A ULID is 48 bits of Unix milliseconds and 80 random bits as 26 characters of Crockford base32, upper-case (the ULID
+specification). A generation id is `gen-` + lease + `-` + slot in six digits, so a generation is found without an index.
+"""
+
+import re
+
+from junctor.domain.lease import Slot
+
+ULID_RANDOM_BYTES = 10
+SLOT_NUMBER_MAX = 999_999
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_GENERATION = re.compile(r"gen-([0-7][0-9A-HJKMNP-TV-Z]{25})-([0-9]{6})", re.ASCII)
+
+
+def ulid(now_ms: int, random: bytes) -> str:
+    """Write a ULID from Unix milliseconds and ULID_RANDOM_BYTES random bytes."""
+    value = (now_ms << 80) | int.from_bytes(random)
+    return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def generation_id(place: Slot) -> str:
+    """Name the generation in a slot."""
+    return f"gen-{place.lease}-{place.number:06d}"
+
+
+def parse_generation_id(text: str, account: str) -> Slot | None:
+    """Find the slot that an id names under an account; None if it is no generation id."""
+    match = _GENERATION.fullmatch(text)
+    return Slot(account, match[1], int(match[2])) if match else None

@@ -1,0 +1,48 @@
+"""One Complete, from an admitted call to its answer. Start reading here.
+
+Plan, hold beside the upstream call, attempt, settle, answer. Nothing is told to the caller before the hold is durable, and no
+answer leaves before its settlement is, unless the store is slow: then the answer says that its billing is pending.
+"""
+
+from junctor.domain.call import Answer, Call, Outcome, Route
+from junctor.domain.lease import SlotState
+from junctor.domain.routing import Adjustment
+from junctor.policy import counting, visible
+from junctor.usecases import attempt, settle
+from junctor.usecases.services import Services
+from junctor.usecases.trail import Trail
+
+
+async def complete(services: Services, call: Call, trail: Trail) -> Answer:
+    """Answer a call as a whole. Raises JunctorError."""
+    plan = settle.plan(services, call, trail)
+    holding = services.ledger.begin(call, plan)
+    async with settle.void_on_error(services, holding):
+        work = attempt.whole(services, call, plan, trail)
+        candidate, completion = await settle.beside(services, holding, call, work)
+        hold = await holding.ready()
+
+    trail.usage = completion.usage or counting.estimate(call.spec, counting.completion_bytes(completion))
+    trail.finish_reason = completion.choices[0].finish_reason
+    outcome = Outcome(
+        state=SlotState.SETTLED,
+        candidate=candidate,
+        usage=trail.usage,
+        finish_reason=trail.finish_reason,
+        upstream_id=completion.upstream_id,
+        time_to_first_token_ms=trail.time_to_first_token_ms,
+    )
+    trail.receipt = await services.ledger.settle(hold, outcome)
+    return Answer(
+        choices=visible.answer(completion, call.spec).choices,
+        usage=trail.usage,
+        receipt=trail.receipt,
+        route=Route(
+            requested_model=call.spec.model,
+            served=candidate,
+            attempts=tuple(trail.attempts),
+            adjustments=tuple(map(Adjustment, completion.dropped)),
+        ),
+        time_to_first_token_ms=trail.time_to_first_token_ms or 0,
+        latency_ms=trail.elapsed_ms(),
+    )

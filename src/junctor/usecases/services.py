@@ -1,0 +1,24 @@
+"""What the stories need of the world, gathered once by bootstrap."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from junctor.domain.call import Snapshots
+from junctor.ledger.ledger import Ledger
+from junctor.ports.ambient import Clock, Dice
+from junctor.ports.telemetry import Telemetry
+from junctor.ports.upstream import Upstream
+from junctor.usecases.admit import Admission
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a call meets. `snapshots` returns the views that one call uses from beginning to end."""
+
+    admission: Admission
+    snapshots: Callable[[], Snapshots]
+    upstream: Upstream
+    ledger: Ledger
+    clock: Clock
+    dice: Dice
+    telemetry: Telemetry

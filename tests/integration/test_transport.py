@@ -1,0 +1,348 @@
+"""The transport against a server that misbehaves: every fault is told by its phase, and nothing hangs."""
+
+import asyncio
+import itertools
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from junctor.adapters.net.errors import (
+    BadHeaderError,
+    BadProtocolError,
+    ConnectionLostError,
+    NeverSentError,
+    TimedOutError,
+    TooLargeError,
+)
+from junctor.adapters.net.transport import Limits, Response, Transport
+from tests.support.scripted_upstream import (
+    STREAM_HEAD,
+    Close,
+    Request,
+    Reset,
+    ScriptedUpstream,
+    Send,
+    Stall,
+    Step,
+    Wait,
+    WaitClosed,
+    chunk,
+    head,
+    refused_base_url,
+    status,
+)
+
+KIB = 1024
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    """Make a transport whose answers end at 256 KiB."""
+    made = Transport(Limits(answer_bytes_max=256 * KIB))
+    yield made
+    await made.close()
+
+
+def soon(seconds: float = 5.0) -> float:
+    """Return an instant of the loop's clock; five seconds are more than any healthy exchange here takes."""
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def post(transport: Transport, url: str, connect_s: float = 5.0, answer_s: float = 5.0) -> Response:
+    """Send a small request."""
+    return await transport.post(
+        url, {"content-type": "text/plain"}, b"hello", connect_by=soon(connect_s), answer_by=soon(answer_s)
+    )
+
+
+async def whole(transport: Transport, url: str) -> bytes:
+    """Send a small request and read its answer to the end."""
+    async with await post(transport, url) as response:
+        return await response.whole(soon())
+
+
+async def test_only_our_own_headers_leave(transport: Transport) -> None:
+    """A library's default header could name what we run, or ask for an encoding that nobody undoes."""
+    async with ScriptedUpstream(status(200, b"hi")) as upstream:
+        assert await whole(transport, upstream.base_url + "/x") == b"hi"
+    request = upstream.requests[0]
+    assert (request.method, request.path, request.body) == ("POST", "/v1/x", b"hello")
+    assert set(request.headers) == {"host", "content-length", "content-type", "user-agent", "accept-encoding"}
+    assert request.headers["user-agent"].startswith("junctor/")
+    assert request.headers["accept-encoding"] == "identity"
+
+
+async def test_the_environment_and_cookies_have_no_say(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy variable would send our keys elsewhere, and a cookie would tie one account's calls to another's."""
+    with refused_base_url() as nowhere:
+        monkeypatch.setenv("HTTP_PROXY", nowhere)
+        monkeypatch.setenv("ALL_PROXY", nowhere)
+        async with ScriptedUpstream(status(200, b"hi", {"set-cookie": "who=me"})) as upstream:
+            await whole(transport, upstream.base_url)
+            await whole(transport, upstream.base_url)
+    assert "cookie" not in upstream.requests[1].headers
+
+
+async def test_connections_are_kept(transport: Transport) -> None:
+    """A handshake for each call would cost more than all the rest of the routing."""
+    async with ScriptedUpstream(status(200, b"hi")) as upstream:
+        for _ in range(3):
+            await whole(transport, upstream.base_url)
+        assert upstream.connections == 1
+
+
+async def test_a_redirect_is_not_followed(transport: Transport) -> None:
+    """A redirect that is followed takes our key to a host that nobody vetted."""
+    async with ScriptedUpstream(status(307, headers={"location": "http://127.0.0.1:9/stolen"})) as upstream:
+        async with await post(transport, upstream.base_url) as response:
+            assert response.status == 307
+        assert len(upstream.requests) == 1
+
+
+async def test_refused_is_never_sent(transport: Transport) -> None:
+    """A refused connection that counts as perhaps executed would not be tried again."""
+    with refused_base_url() as url, pytest.raises(NeverSentError):
+        await post(transport, url)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "ftp://127.0.0.1/x", "/v1/chat", "http://nowhere.invalid/"])
+async def test_an_address_that_leads_nowhere_is_never_sent(transport: Transport, url: str) -> None:
+    """An operator's misspelt address must fail its endpoint, not the whole call as a bug."""
+    with pytest.raises(NeverSentError):
+        await post(transport, url)
+
+
+async def test_a_failed_handshake_is_never_sent(transport: Transport) -> None:
+    """Behind a broken TLS handshake nothing was executed, so the call may go on elsewhere."""
+    async with ScriptedUpstream(status(200)) as upstream:
+        with pytest.raises(NeverSentError):
+            await post(transport, upstream.base_url.replace("http:", "https:"), connect_s=1.0)
+
+
+async def test_connecting_has_its_own_time(transport: Transport) -> None:
+    """A host that swallows packets must cost the connect timeout, not the whole deadline."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        queue = [socket.socket() for _ in range(4)]
+        for waiting in queue:
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        with pytest.raises(NeverSentError):
+            await asyncio.wait_for(post(transport, f"http://127.0.0.1:{full.getsockname()[1]}", connect_s=0.1), 5.0)
+        for waiting in queue:
+            waiting.close()
+
+
+async def test_a_full_pool_is_never_sent() -> None:
+    """Waiting for a free connection counts as connecting, or a busy instance would hold its calls to their deadlines."""
+    transport = Transport(Limits(connections_max=1))
+    async with ScriptedUpstream([Send(STREAM_HEAD), WaitClosed()]) as upstream, await post(transport, upstream.base_url):
+        with pytest.raises(NeverSentError):
+            await post(transport, upstream.base_url, connect_s=0.1)
+    await transport.close()
+
+
+@pytest.mark.parametrize("fault", [Reset(), Close()])
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\ncontent-"])
+async def test_a_break_before_the_headers_may_have_executed(transport: Transport, fault: Step, sent: bytes) -> None:
+    """On a fresh connection the server had the request: trying the same endpoint again could be charged twice."""
+    async with ScriptedUpstream([Send(sent), Wait(0.02), fault]) as upstream:
+        with pytest.raises(ConnectionLostError):
+            await post(transport, upstream.base_url)
+
+
+@pytest.mark.parametrize("fault", [Reset(), Close()])
+async def test_a_kept_connection_that_dies_is_never_sent(transport: Transport, fault: Step) -> None:
+    """Servers close idle connections just as we use them; if that counted as a reset, healthy endpoints would be ejected."""
+    async with ScriptedUpstream(status(200, b"hi"), [fault]) as upstream:
+        await whole(transport, upstream.base_url)
+        with pytest.raises(NeverSentError):
+            await post(transport, upstream.base_url)
+        assert [request.connection for request in upstream.requests] == [0, 0]
+
+
+async def test_a_kept_connection_that_ended_while_idle_is_replaced(transport: Transport) -> None:
+    """A connection that is known to be dead must not cost a call."""
+    async with ScriptedUpstream([*status(200, b"hi"), Close()]) as upstream:
+        for _ in range(2):
+            assert await whole(transport, upstream.base_url) == b"hi"
+            await asyncio.sleep(0.02)
+        assert upstream.connections == 2
+
+
+@pytest.mark.parametrize("fault", [Reset(), Close()])
+@pytest.mark.parametrize("begun", [STREAM_HEAD + chunk(b"some"), head(200, {"content-length": "100"}) + b"some"])
+async def test_a_break_within_the_body_is_told_after_its_bytes(transport: Transport, fault: Step, begun: bytes) -> None:
+    """A cut answer that looks whole would be charged and shown as the model's full word."""
+    async with ScriptedUpstream([Send(begun), Wait(0.05), fault]) as upstream:
+        async with await post(transport, upstream.base_url) as response:
+            assert await response.read(soon()) == b"some"
+            with pytest.raises(ConnectionLostError):
+                await response.read(soon())
+        with pytest.raises(ConnectionLostError):
+            await whole(transport, upstream.base_url)
+
+
+async def test_silence_ends_by_the_clock(transport: Transport) -> None:
+    """A server that takes the request and says nothing must not hold the caller."""
+    async with ScriptedUpstream([Stall()], [Send(STREAM_HEAD), Stall()]) as upstream:
+        with pytest.raises(TimedOutError):
+            await post(transport, upstream.base_url, answer_s=0.1)
+        async with await post(transport, upstream.base_url) as response:
+            with pytest.raises(TimedOutError):
+                await response.read(soon(0.1))
+        async with await post(transport, upstream.base_url) as response:
+            with pytest.raises(TimedOutError):
+                await response.whole(soon(0.1))
+
+
+def endless_headers() -> Iterator[Step]:
+    """Begin an answer whose headers never end."""
+    yield Send(b"HTTP/1.1 200 OK\r\n")
+    for number in itertools.count():
+        yield Send(b"x-%d: %s\r\n" % (number, b"y" * 4 * KIB))
+
+
+async def test_endless_headers_end_at_a_limit(transport: Transport) -> None:
+    """Headers without end would fill the memory of the instance."""
+    async with ScriptedUpstream(lambda _request: endless_headers()) as upstream:
+        with pytest.raises(BadProtocolError):
+            await post(transport, upstream.base_url)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        b"HTTP/1.1 two hundred\r\n\r\n",
+        head(200, {"content-length": "3", "content-encoding": "gzip"}) + b"abc",
+    ],
+)
+async def test_what_is_not_asked_for_is_refused(transport: Transport, answer: bytes) -> None:
+    """Another protocol, or a compressed answer that might unfold to gigabytes, must not be read."""
+    async with ScriptedUpstream([Send(answer)]) as upstream:
+        with pytest.raises(BadProtocolError):
+            await post(transport, upstream.base_url)
+
+
+def endless_body(_request: Request) -> Iterator[Step]:
+    """Answer without end."""
+    yield Send(STREAM_HEAD)
+    while True:
+        yield Send(chunk(b"x" * 16 * KIB))
+
+
+async def exhaust(response: Response) -> None:
+    """Read an answer to its end."""
+    while await response.read(soon()):
+        pass
+
+
+async def test_an_answer_has_a_greatest_length(transport: Transport) -> None:
+    """A 200 without end would fill the memory of the instance, whole or streamed."""
+    async with ScriptedUpstream(endless_body) as upstream:
+        with pytest.raises(TooLargeError):
+            await whole(transport, upstream.base_url)
+        async with await post(transport, upstream.base_url) as response:
+            with pytest.raises(TooLargeError):
+                await exhaust(response)
+
+
+async def test_a_slow_reader_does_not_pile_up_the_answer() -> None:
+    """What a slow caller has not taken must stay in the network, not in our memory."""
+    transport = Transport()
+    async with ScriptedUpstream(endless_body) as upstream, await post(transport, upstream.base_url) as response:
+        await response.read(soon())
+        await asyncio.sleep(0.2)
+        assert len(await response.read(soon())) < 512 * KIB
+    await transport.close()
+
+
+async def test_a_head_is_what_came(transport: Transport) -> None:
+    """An error's body that is long, cut or late must not hide the error's status."""
+    cut: list[Step] = [Send(head(500, {"content-length": "100"}) + b"some"), Wait(0.02), Reset()]
+    late: list[Step] = [Send(head(500, {"content-length": "100"}) + b"some"), Stall()]
+    async with ScriptedUpstream(status(500, b"y" * 64 * KIB), cut, late) as upstream:
+        for bytes_max, expected in ((10, b"yyyyyyyyyy"), (10, b"some"), (10, b"some")):
+            async with await post(transport, upstream.base_url) as response:
+                assert await response.head(bytes_max, soon(0.2)) == expected
+
+
+async def test_what_came_together_is_read_together(transport: Transport) -> None:
+    """Each chunk on its own would cost a message, a write and a wake-up all the way to the caller."""
+    three = Send(chunk(b"a") + chunk(b"b") + chunk(b"c"))
+    script = [Send(STREAM_HEAD), Wait(0.05), three, Wait(0.05), Send(chunk(b"d") + chunk(b""))]
+    async with ScriptedUpstream(script) as upstream, await post(transport, upstream.base_url) as response:
+        assert [await response.read(soon()) for _ in range(4)] == [b"abc", b"d", b"", b""]
+
+
+async def test_leaving_closes_at_once(transport: Transport) -> None:
+    """A model that goes on writing for nobody is paid for by us."""
+    async with ScriptedUpstream([Send(STREAM_HEAD + chunk(b"a")), WaitClosed()]) as upstream:
+        async with await post(transport, upstream.base_url) as response:
+            await response.read(soon())
+        await asyncio.wait_for(upstream.requests[0].closed.wait(), 1.0)
+
+
+async def test_cancelling_while_nothing_has_come_closes_at_once(transport: Transport) -> None:
+    """A caller who hangs up before the first byte must stop the model too."""
+    async with ScriptedUpstream([Stall()]) as upstream:
+        sending = asyncio.create_task(post(transport, upstream.base_url))
+        await upstream.arrived()
+        sending.cancel()
+        await asyncio.wait((sending,))
+        assert sending.cancelled()
+        await asyncio.wait_for(upstream.requests[0].closed.wait(), 1.0)
+
+
+async def test_a_released_answer_keeps_its_connection(transport: Transport) -> None:
+    """The end of a stream's body trails its last event: closing then would cost every stream a new handshake."""
+    stream: list[Step] = [Send(STREAM_HEAD + chunk(b"last")), Wait(0.05), Send(chunk(b""))]
+    async with ScriptedUpstream(stream) as upstream:
+        for _ in range(3):
+            async with await post(transport, upstream.base_url) as response:
+                await response.read(soon())
+                response.release()
+            await asyncio.sleep(0.15)
+        assert upstream.connections == 1
+
+
+async def test_a_released_answer_that_does_not_end_is_closed(transport: Transport) -> None:
+    """A server that never ends its body would hold a connection for each answer."""
+    async with ScriptedUpstream([Send(STREAM_HEAD + chunk(b"last")), WaitClosed()]) as upstream:
+        async with await post(transport, upstream.base_url) as response:
+            await response.read(soon())
+            response.release()
+        await asyncio.wait_for(upstream.requests[0].closed.wait(), 5.0)
+
+
+async def test_closing_ends_what_lingers() -> None:
+    """A server that stops must not leave tasks and sockets behind."""
+    transport = Transport()
+    async with ScriptedUpstream([Send(STREAM_HEAD + chunk(b"last")), WaitClosed()]) as upstream:
+        async with await post(transport, upstream.base_url) as response:
+            await response.read(soon())
+            response.release()
+        before = asyncio.get_running_loop().time()
+        await transport.close()
+        await asyncio.wait_for(upstream.requests[0].closed.wait(), 1.0)
+        assert asyncio.get_running_loop().time() - before < 0.9
+
+
+async def test_a_bad_header_value_is_not_sent(transport: Transport) -> None:
+    """A line break in a value would become a header of whoever supplied it."""
+    async with ScriptedUpstream(status(200)) as upstream:
+        with pytest.raises(BadHeaderError):
+            await transport.post(upstream.base_url, {"x": "a\r\nb: c"}, b"", connect_by=soon(), answer_by=soon())
+        assert not upstream.requests
+
+
+async def test_nothing_is_logged_above_debug(transport: Transport, caplog: pytest.LogCaptureFixture) -> None:
+    """A library's own log line would carry addresses past our allow-list."""
+    with caplog.at_level(logging.INFO):
+        async with ScriptedUpstream(status(200, b"hi")) as upstream:
+            await whole(transport, upstream.base_url)
+    assert not caplog.records

@@ -1,0 +1,265 @@
+"""Reading a snapshot: what is refused, and that the packaged one is whole."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+from importlib import resources
+from typing import Any
+
+import msgspec
+import pytest
+
+from junctor.adapters.catalog.packaged import PackagedCatalog, with_address
+from junctor.adapters.catalog.snapshot import CatalogFormatError, parse
+from junctor.domain.catalog import Catalog, Endpoint
+from junctor.domain.completion import CompletionSpec
+
+LOCAL = "local/junctor/local"
+
+
+def small() -> dict[str, Any]:
+    """Give the rows of a small snapshot without fault: a has a price, b does not."""
+    endpoint = {"model": "lab/model", "upstream_model": "m", "dialect": "openai_chat", "base_url": "https://a.example/v1"}
+    card = {"version": "1", "parts": {"input": 5, "output": 7}, "source": "somewhere", "as_of": "2026-11-01"}
+    return {
+        "version": "1",
+        "built_at": "2026-11-21T00:00:00Z",
+        "providers": [{"slug": "a", "name": "A"}, {"slug": "b", "name": "B"}],
+        "models": [{"slug": "lab/model", "name": "Model", "aliases": ["model"]}, {"slug": "lab/bare", "name": "Bare"}],
+        "endpoints": [
+            {"id": "b/lab/model", "provider": "b", **endpoint},
+            {"id": "a/lab/model", "provider": "a", **endpoint, "parameters": ["top_p"]},
+        ],
+        "prices": [{"endpoint": "a/lab/model", "cards": [card]}],
+    }
+
+
+def load(rows: dict[str, Any]) -> Catalog:
+    """Write the rows and read them."""
+    return parse(json.dumps(rows).encode())
+
+
+def test_reads_rows_in_order() -> None:
+    """Else endpoints are tried in another order than the catalogue says, or prices stand at the wrong endpoint."""
+    catalog = load(small())
+    assert [endpoint.id for endpoint in catalog.endpoints["lab/model"]] == ["b/lab/model", "a/lab/model"]
+    assert catalog.endpoints["lab/bare"] == ()
+    assert catalog.prices["a/lab/model"][0].parts.output == 7
+    assert "b/lab/model" not in catalog.prices
+    assert list(catalog.providers) == ["a", "b"]
+    assert catalog.models["lab/model"].aliases == ("model",)
+    assert (catalog.version, catalog.built_at) == ("1", "2026-11-21T00:00:00Z")
+
+
+def spoil(path: str, value: object) -> Callable[[dict[str, Any]], None]:
+    """Make a change at a path such as prices.0.cards.0.parts.input."""
+
+    def change(rows: Any) -> None:
+        *way, last = path.split(".")
+        for step in way:
+            rows = rows[int(step)] if step.isdigit() else rows[step]
+        rows[int(last) if last.isdigit() else last] = value
+
+    return change
+
+
+def twice(kind: str) -> Callable[[dict[str, Any]], None]:
+    """Give the first row of a kind once more."""
+    return lambda rows: rows[kind].append(rows[kind][0])
+
+
+def tier(**fields: object) -> Callable[[dict[str, Any]], None]:
+    """Give the only card one tier."""
+    return spoil("prices.0.cards.0.tiers", [{"parts": {"input": 1}, **fields}])
+
+
+def spans(*spans: tuple[int | None, int | None]) -> Callable[[dict[str, Any]], None]:
+    """Give the only price a card for each span of time."""
+
+    def change(rows: dict[str, Any]) -> None:
+        card = rows["prices"][0]["cards"][0]
+        rows["prices"][0]["cards"] = [{**card, "valid_from": start, "valid_to": end} for start, end in spans]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (twice("providers"), "provider a: given twice"),
+        (twice("models"), "model or alias lab/model: given twice"),
+        (twice("endpoints"), "endpoint b/lab/model: given twice"),
+        (twice("prices"), "price of a/lab/model: given twice"),
+        (spoil("models.1.aliases", ["model"]), "model or alias model: given twice"),
+        (spoil("models.1.slug", "bare"), "model bare: slug is not author/name"),
+        (spoil("models.1.slug", "Lab/Bare"), "model Lab/Bare: slug is not author/name"),
+        (spoil("models.1.context_tokens", 0), "model lab/bare: context_tokens is not positive"),
+        (spoil("endpoints.0.model", "lab/gone"), "endpoint b/lab/model: model lab/gone is not in the catalogue"),
+        (spoil("endpoints.0.provider", "c"), "endpoint b/lab/model: provider c is not in the catalogue"),
+        (spoil("endpoints.0.id", "c/lab/model"), "endpoint c/lab/model: id does not begin"),
+        (spoil("endpoints.0.upstream_model", ""), "endpoint b/lab/model: upstream_model or dialect is empty"),
+        (spoil("endpoints.0.base_url", "http://a.example"), "endpoint b/lab/model: base_url"),
+        (spoil("endpoints.0.base_url", "https://a.example/"), "endpoint b/lab/model: base_url"),
+        (spoil("endpoints.0.output_tokens_max", 0), "endpoint b/lab/model: context_tokens or output_tokens_max"),
+        (spoil("endpoints.1.parameters", ["top_p", "topk"]), r"endpoint a/lab/model: unknown parameters \['topk'\]"),
+        (spoil("endpoints.0.quantization", "int3"), r"not a snapshot: .*int3.*endpoints\[0\]"),
+        (spoil("prices.0.endpoint", "a/lab/gone"), "price of a/lab/gone: no such endpoint"),
+        (spoil("prices.0.cards", []), "price of a/lab/model: no card"),
+        (spoil("prices.0.cards.0.parts.input", -1), "price of a/lab/model: a price is below zero"),
+        (spoil("prices.0.cards.0.parts.input", 0.5), r"not a snapshot: .*prices\[0\]"),
+        (spoil("prices.0.cards.0.parts.input", None), "price of a/lab/model: input or output has no price"),
+        (spoil("prices.0.cards.0.source", ""), "price of a/lab/model: version, source or as_of is empty"),
+        (spans((5, 5)), "price of a/lab/model: valid_from is not before valid_to"),
+        (spans((10, None), (None, 11)), "price of a/lab/model: two cards hold at the same time"),
+        (spans((None, None), (20, None)), "price of a/lab/model: two cards hold at the same time"),
+        (tier(), "price of a/lab/model: a tier has no condition"),
+        (tier(input_tokens_from=0), "price of a/lab/model: a tier's input_tokens_from"),
+        (tier(service_tier=""), "price of a/lab/model: a tier's service_tier is empty"),
+        (tier(utc_from_min=5), "price of a/lab/model: a tier's hours"),
+        (tier(utc_from_min=5, utc_to_min=5), "price of a/lab/model: a tier's hours"),
+        (tier(utc_from_min=5, utc_to_min=1441), "price of a/lab/model: a tier's hours"),
+        (tier(parts={}, input_tokens_from=5), "price of a/lab/model: a tier names no price"),
+        (tier(parts={"input": -1}, input_tokens_from=5), "price of a/lab/model: a tier names no price, or one below zero"),
+        (spoil("extra", 1), "not a snapshot: .*extra"),
+    ],
+)
+def test_a_wrong_row_is_named(change: Callable[[dict[str, Any]], None], says: str) -> None:
+    """Else a slip in the catalogue bills a wrong price, or sends prompts to the wrong place, in silence."""
+    rows = small()
+    load(rows)
+    change(rows)
+    with pytest.raises(CatalogFormatError, match=says):
+        load(rows)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        spans((None, 10), (10, 20), (20, None)),
+        tier(input_tokens_from=200_001),
+        tier(utc_from_min=600, utc_to_min=60),
+        tier(utc_from_min=0, utc_to_min=1440),
+        tier(service_tier="flex"),
+        spoil("endpoints.0.base_url", ""),
+        spoil("endpoints.0.id", "b/lab/model:eu"),
+        spoil("prices.0.cards.0.parts", {"input": 0, "output": 0}),
+        spoil("prices", []),
+    ],
+)
+def test_a_right_row_is_taken(change: Callable[[dict[str, Any]], None]) -> None:
+    """Else a lawful price, such as one that changes at midnight, cannot be written down."""
+    rows = small()
+    change(rows)
+    load(rows)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"version": "1"'])
+def test_garbage(data: bytes) -> None:
+    """Else a file cut in half ends the program with a stack trace of a JSON reader."""
+    with pytest.raises(CatalogFormatError, match="not a snapshot"):
+        parse(data)
+
+
+def packaged_rows() -> dict[str, Any]:
+    """Read the packaged file as plain JSON."""
+    rows: dict[str, Any] = json.loads(resources.files("junctor.adapters.catalog").joinpath("snapshot.json").read_bytes())
+    return rows
+
+
+def served() -> list[Endpoint]:
+    """List all packaged endpoints in catalogue order."""
+    return [endpoint for row in PackagedCatalog().current().endpoints.values() for endpoint in row]
+
+
+def test_every_word_of_the_packaged_file_is_understood() -> None:
+    """Else a misspelt field is passed over, and a tier or a limit is lost without a word."""
+    rows, catalog = packaged_rows(), PackagedCatalog().current()
+    understood = {
+        "version": catalog.version,
+        "built_at": catalog.built_at,
+        "providers": list(catalog.providers.values()),
+        "models": list(catalog.models.values()),
+        "endpoints": served(),
+        "prices": [{"endpoint": endpoint, "cards": cards} for endpoint, cards in catalog.prices.items()],
+    }
+    assert json.loads(msgspec.json.encode(understood)) == rows
+
+
+def test_packaged_endpoints_can_all_be_used() -> None:
+    """Else a model is listed that no one can reach, or that is refused because its price is unknown."""
+    catalog = PackagedCatalog().current()
+    assert len(catalog.models) >= 12
+    for endpoint in served():
+        assert catalog.prices[endpoint.id]
+        assert catalog.providers[endpoint.provider].credentials
+        assert endpoint.context_tokens
+        assert {"max_tokens"} <= set(endpoint.parameters) <= set(CompletionSpec.__struct_fields__)
+        assert (endpoint.base_url == "") == (endpoint.id == LOCAL)
+    assert all(catalog.endpoints.values())
+
+
+def test_packaged_prices_have_a_source_and_a_day() -> None:
+    """Else nobody can tell where a price on a bill came from."""
+    catalog = PackagedCatalog().current()
+    built_on = datetime.fromisoformat(catalog.built_at).date()
+    for cards in catalog.prices.values():
+        for card in cards:
+            assert date.fromisoformat(card.as_of) <= built_on
+            assert card.source == "local" or re.match(r"[a-z-]+ \d+\.\d+\.\d+(;|$)", card.source)
+            assert (card.parts.input == 0) == (card.source == "local")
+
+
+def test_direct_endpoints_come_first() -> None:
+    """Else calls go through a reseller, and its fee, while the lab itself is there."""
+    catalog = PackagedCatalog().current()
+    for row in catalog.endpoints.values():
+        reselling = [catalog.providers[endpoint.provider].aggregator for endpoint in row]
+        assert reselling == sorted(reselling)
+
+
+def test_fallback_between_providers_is_real() -> None:
+    """Else one provider's bad day is everybody's bad day."""
+    rows = PackagedCatalog().current().endpoints.values()
+    assert sum(1 for row in rows if len({endpoint.provider for endpoint in row}) > 1) >= 12
+
+
+def test_known_prices() -> None:
+    """Else a slip by a power of ten, which no other check can see, bills a thousandfold."""
+    prices = PackagedCatalog().current().prices
+    mini = prices["openai/openai/gpt-4o-mini"][0].parts
+    assert (mini.input, mini.output, mini.cache_read) == (150_000, 600_000, 75_000)
+    flash = prices["deepseek/deepseek/deepseek-v4.1-flash"][0]
+    assert flash.parts.output == 1_200_000
+    assert [(tier.utc_from_min, tier.utc_to_min, tier.parts.output) for tier in flash.tiers] == [
+        (600, 60, 600_000),
+        (240, 360, 600_000),
+    ]
+    luna = prices["openai/openai/gpt-6-luna"][0]
+    assert [(tier.input_tokens_from, tier.parts.input) for tier in luna.tiers] == [(272_001, 200_000)]
+
+
+def test_an_address_that_comes_later() -> None:
+    """Else the local model cannot be reached, as its port is known only once it listens."""
+    source = PackagedCatalog()
+    before = source.current()
+    source.locate(LOCAL, "http://127.0.0.1:40123/v1")
+    assert source.current().endpoints["junctor/local"][0].base_url == "http://127.0.0.1:40123/v1"
+    assert before.endpoints["junctor/local"][0].base_url == ""
+    assert source.current().endpoints["openai/gpt-4o-mini"] == before.endpoints["openai/gpt-4o-mini"]
+    assert list(source.current().endpoints) == list(before.endpoints)
+
+
+def test_an_address_keeps_the_order() -> None:
+    """Else giving one endpoint an address reorders the others."""
+    catalog = with_address(load(small()), "b/lab/model", "https://b.example")
+    assert [(row.id, row.base_url) for row in catalog.endpoints["lab/model"]] == [
+        ("b/lab/model", "https://b.example"),
+        ("a/lab/model", "https://a.example/v1"),
+    ]
+
+
+def test_an_address_for_nobody() -> None:
+    """Else a misspelt endpoint stays without its address, in silence."""
+    with pytest.raises(KeyError, match="local/gone"):
+        PackagedCatalog().locate("local/gone", "http://127.0.0.1:1/v1")
