@@ -22,11 +22,15 @@ PREFIX = "JUNCTOR_"
 API_KEY_VARIABLE = "JUNCTOR_API_KEY"
 TARGET_VARIABLE = "JUNCTOR_TARGET"
 DEFAULT_TARGET = "127.0.0.1:50051"
+# In the data folder: `junctor up` writes it and `junctor chat` reads it.
+FIRST_KEY_FILE = "first-key"
 
 # Read by the client and by `junctor chat`; a server that finds them in its environment lets them be.
 _OF_CALLERS = frozenset({API_KEY_VARIABLE, TARGET_VARIABLE})
 _PEPPER_MIN_BYTES = 32
 _SHOWN_CHARACTERS = 80
+# Every real path is absolute once it is read, so this can mean nothing else.
+_STDERR = Path("-")
 
 T = TypeVar("T")
 
@@ -149,6 +153,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         endpoint = read.maybe("DYNAMODB_ENDPOINT", _url)
         serving = command is Command.SERVE
         data_dir = read.take("DATA_DIR", _path, _default_data_dir())
+        log = read.take("LOG", _log, "-" if serving else str(data_dir / "log.jsonl"))
         settings = cls(
             listen=read.take("LISTEN", _address),
             data_dir=data_dir,
@@ -171,7 +176,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             tools_max=read.take("TOOLS_MAX", _count(65536)),
             json_depth_max=read.take("JSON_DEPTH_MAX", _count(256)),
             string_max_bytes=read.take("STRING_MAX_BYTES", _size),
-            log=read.take("LOG", _log, "-" if serving else str(data_dir / "log.jsonl")),
+            log=None if log == _STDERR else log,
             key_cache_s=read.take("KEY_CACHE_S", _seconds(0, 60)),
         )
         read.check_unknown()
@@ -238,11 +243,11 @@ class _Reader:
 
     def check_unknown(self) -> None:
         """Report each variable that looks like ours and is none, with the names that it may have meant."""
-        known = {row.variable for row in list_settings()}
         for variable in sorted(self._environ):
-            if variable.startswith(PREFIX) and variable not in known and variable not in _OF_CALLERS:
-                near = difflib.get_close_matches(variable, sorted(known), n=3, cutoff=0.75)
-                hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            name = variable.removeprefix(PREFIX)
+            if variable.startswith(PREFIX) and name not in _DEFAULTS and variable not in _OF_CALLERS:
+                near = difflib.get_close_matches(name, _DEFAULTS, n=2, cutoff=0.75)
+                hint = f"; did you mean {' or '.join(PREFIX + other for other in near)}?" if near else ""
                 self.problems.append(f"{variable}: there is no such setting{hint}")
 
     def check_together(self, settings: Settings, command: Command) -> None:
@@ -281,8 +286,8 @@ def _path(text: str) -> Path:
         raise ValueError(f"the home folder in {_shown(text)} is not known; give the whole path") from None
 
 
-def _log(text: str) -> Path | None:
-    return None if text == "-" else _path(text)
+def _log(text: str) -> Path:
+    return _STDERR if text == "-" else _path(text)
 
 
 def _store(text: str) -> Store:

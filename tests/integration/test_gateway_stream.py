@@ -207,7 +207,8 @@ async def test_no_next_token_in_time(script: Script) -> None:
 
 async def test_tokens_renew_the_patience() -> None:
     """A long answer whose tokens keep coming must not be cut off by the timer for silence."""
-    taken = await stream(chat_stream(list("abcdefgh"), per_chunk_delay=0.08), IDLE)
+    patient = Timers(connect_s=5.0, first_token_s=5.0, idle_s=0.5, total_s=10.0)
+    taken = await stream(chat_stream(list("abcdefgh"), per_chunk_delay=0.1), patient)
     assert isinstance(end_of(taken), StreamEnd)
 
 

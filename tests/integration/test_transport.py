@@ -121,6 +121,29 @@ async def test_a_failed_handshake_is_never_sent(transport: Transport) -> None:
             await post(transport, upstream.base_url.replace("http:", "https:"), connect_s=1.0)
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_handshake_that_is_given_up_is_closed(transport: Transport, cancelled: bool) -> None:
+    """A host that stalls its handshakes would take one socket for each call that gives it up, until none is left."""
+    opened, closed = asyncio.Event(), asyncio.Event()
+
+    async def never_greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.set()
+        await reader.read()
+        closed.set()
+        writer.close()
+
+    server = await asyncio.start_server(never_greet, "127.0.0.1", 0)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        sending = asyncio.create_task(post(transport, url, connect_s=5.0 if cancelled else 0.2))
+        await opened.wait()
+        if cancelled:
+            sending.cancel()
+        await asyncio.wait((sending,))
+        assert sending.cancelled() or isinstance(sending.exception(), NeverSentError)
+        await asyncio.wait_for(closed.wait(), 1.0)
+
+
 async def test_connecting_has_its_own_time(transport: Transport) -> None:
     """A host that swallows packets must cost the connect timeout, not the whole deadline."""
     with socket.socket() as full:
@@ -134,6 +157,13 @@ async def test_connecting_has_its_own_time(transport: Transport) -> None:
             await asyncio.wait_for(post(transport, f"http://127.0.0.1:{full.getsockname()[1]}", connect_s=0.1), 5.0)
         for waiting in queue:
             waiting.close()
+
+
+async def test_the_time_for_connecting_ends_with_it(transport: Transport) -> None:
+    """A model that thinks for longer than a connection may take must still be heard."""
+    script = [Wait(0.4), *status(200, b"hi")]
+    async with ScriptedUpstream(script) as upstream, await post(transport, upstream.base_url, connect_s=0.2) as response:
+        assert response.status == 200
 
 
 async def test_a_full_pool_is_never_sent() -> None:
@@ -274,7 +304,7 @@ async def test_a_head_is_what_came(transport: Transport) -> None:
 async def test_what_came_together_is_read_together(transport: Transport) -> None:
     """Each chunk on its own would cost a message, a write and a wake-up all the way to the caller."""
     three = Send(chunk(b"a") + chunk(b"b") + chunk(b"c"))
-    script = [Send(STREAM_HEAD), Wait(0.05), three, Wait(0.05), Send(chunk(b"d") + chunk(b""))]
+    script: list[Step] = [Send(STREAM_HEAD), Wait(0.05), three, Wait(0.05), Send(chunk(b"d") + chunk(b""))]
     async with ScriptedUpstream(script) as upstream, await post(transport, upstream.base_url) as response:
         assert [await response.read(soon()) for _ in range(4)] == [b"abc", b"d", b"", b""]
 

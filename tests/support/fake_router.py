@@ -86,10 +86,11 @@ class SeenCall:
 
 
 class FakeRouter:
-    """The server, as a context manager; `target` is its address."""
+    """The server, as a context manager; `target` is its address and `begun` is set by the first call."""
 
     def __init__(self, *replies: Reply) -> None:
         self.calls: list[SeenCall] = []
+        self.begun = threading.Event()
         self._replies = deque(replies)
         self._threads = ThreadPoolExecutor(max_workers=4)
         self._server = grpc.server(self._threads)
@@ -126,6 +127,7 @@ class FakeRouter:
         if not context.add_callback(seen.left.set):
             seen.left.set()
         self.calls.append(seen)
+        self.begun.set()
         return self._replies.popleft()
 
     def _finish(self, reply: Reply, context: grpc.ServicerContext) -> None:

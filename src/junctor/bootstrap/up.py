@@ -90,10 +90,11 @@ async def _local_model(core: Core, settings: Settings, voice: Voice) -> AsyncGen
         model = None
     try:
         if model is not None:
-            path = weights.cached(settings.cache_dir)
+            models = settings.cache_dir / "models"
+            path = weights.cached(models)
             if path is None:
                 with voice.progress("Fetching the local model, once (98 MB)") as report:
-                    path = await asyncio.to_thread(weights.fetch, settings.cache_dir, report)
+                    path = await asyncio.to_thread(weights.fetch, models, report)
             running = await model.start(path, settings.data_dir / "local-model.log")
             core.secrets.add(LOCAL_CREDENTIAL, running.api_key)
             core.catalog.locate(LOCAL_ENDPOINT, running.base_url)

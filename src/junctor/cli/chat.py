@@ -16,9 +16,7 @@ from msgspec import Struct
 from junctor.cli.chat_report import ChatResult, explain, read_complete, read_stream_end, summary
 from junctor.cli.terminal import dimmed, is_lively, shown, write
 from junctor.client import Client, JunctorRpcError
-from junctor.settings import API_KEY_VARIABLE, DEFAULT_TARGET, TARGET_VARIABLE, SettingsError, data_dir
-
-FIRST_KEY_FILE = "first-key"
+from junctor.settings import API_KEY_VARIABLE, DEFAULT_TARGET, FIRST_KEY_FILE, TARGET_VARIABLE, SettingsError, data_dir
 
 
 class ChatOptions(Struct, frozen=True, kw_only=True):
@@ -100,7 +98,7 @@ def _find_key(key_file: Path | None, target: str, environ: Mapping[str, str]) ->
             raise _UsageError(str(error)) from None
     if not key:
         raise _UsageError(
-            f"There is no API key. `junctor up` writes one for this machine; otherwise set {API_KEY_VARIABLE} or give --key-file."
+            f"There is no API key. `junctor up` writes one for this machine; or set {API_KEY_VARIABLE}, or give --key-file."
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise _UsageError("The API key has characters that no key has; is it the right file?")
@@ -122,9 +120,11 @@ def _is_here(target: str) -> bool:
     """Tell whether a target is this machine: the key that `junctor up` left is sent nowhere else."""
     host = target.rpartition(":")[0].strip("[]")
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return host == "localhost"
+    # A connection to 0.0.0.0, as a server that listens everywhere is named, stays here too.
+    return address.is_loopback or address.is_unspecified
 
 
 def _ask(client: Client, turns: list[Mapping[str, object]], options: ChatOptions) -> ChatResult:

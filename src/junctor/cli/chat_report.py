@@ -155,6 +155,8 @@ def explain(error: JunctorRpcError, target: str, timeout_s: float) -> list[str]:
             lines = [f"There was no whole answer within {timeout_s:g} s; give it more with --timeout."]
         case "INSUFFICIENT_CREDITS":
             lines.append("Add credits to the account, or ask for less with --max-tokens.")
+        case "NO_ELIGIBLE_ENDPOINT" if error.metadata.get("model") == "junctor/local":
+            lines.append("The server runs without its local model; what it printed at its start says why.")
         case "NO_ELIGIBLE_ENDPOINT":
             lines.append("Set the key of a provider that has the model, then restart the server; or try --model junctor/local.")
         case "STREAM_TRUNCATED" | "STREAM_INTERRUPTED":

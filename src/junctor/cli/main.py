@@ -11,12 +11,16 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from junctor.settings import API_KEY_VARIABLE, DEFAULT_TARGET, TARGET_VARIABLE, Command, list_settings
-
-if TYPE_CHECKING:
-    from junctor.settings import Settings
+from junctor.settings import (
+    API_KEY_VARIABLE,
+    DEFAULT_TARGET,
+    TARGET_VARIABLE,
+    Command,
+    Settings,
+    SettingsError,
+    list_settings,
+)
 
 _INT32_MAX = 2**31 - 1
 
@@ -92,10 +96,8 @@ def _chat(options: argparse.Namespace) -> int:
     return run_chat(chat, os.environ)
 
 
-def _settings(environ: Mapping[str, str], command: Command) -> "Settings | None":
+def _settings(environ: Mapping[str, str], command: Command) -> Settings | None:
     """Return the settings, or None after telling everything that is wrong with them."""
-    from junctor.settings import Settings, SettingsError
-
     try:
         return Settings.from_environment(environ, command)
     except SettingsError as error:

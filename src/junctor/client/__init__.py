@@ -7,14 +7,12 @@ Importing it does not import grpc: making a client does.
 """
 
 from junctor.client.aio import AsyncClient, AsyncEventStream
-from junctor.client.channel import DEFAULT_TARGET
 from junctor.client.errors import JunctorRpcError
 from junctor.client.requests import Conversation, complete_request, stream_request
 from junctor.client.sync import Client, EventStream
 from junctor.v1.router_service_pb2 import CompleteResponse, Finished, StreamEvent
 
 __all__ = [
-    "DEFAULT_TARGET",
     "AsyncClient",
     "AsyncEventStream",
     "Client",

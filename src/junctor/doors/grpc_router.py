@@ -5,7 +5,7 @@ authenticated before his message is parsed.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -19,7 +19,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["RouterService"].full_name
 DETAILS_KEY = "grpc-status-details-bin"
 BEARER = "bearer "
 
-Context = grpc.aio.ServicerContext[bytes, Message]
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, Message]"
 T = TypeVar("T")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -33,7 +33,7 @@ def handlers(rpc: RouterRpc) -> grpc.GenericRpcHandler:
     async def stream(body: bytes, context: Context) -> None:
         await _answered(context, lambda: rpc.stream(body, _api_key(context), context.time_remaining(), context.write))
 
-    def unbuilt(method: str) -> grpc.RpcMethodHandler[bytes, Message]:
+    def unbuilt(method: str) -> "grpc.RpcMethodHandler[bytes, Message]":
         async def refuse(_: bytes, context: Context) -> None:
             await _answered(context, lambda: rpc.unbuilt(method, _api_key(context)))
 

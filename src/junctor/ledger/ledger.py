@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from junctor.domain.call import Call, Hold, Outcome, Receipt
-from junctor.domain.errors import JunctorError, LedgerUnavailableError
+from junctor.domain.errors import LedgerUnavailableError
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Lease, Slot, SlotState
 from junctor.domain.routing import Plan
@@ -93,19 +93,22 @@ class Ledger:
             task.result()
         else:
             self._telemetry.count(Counter.SETTLE_PENDING)
+            task.add_done_callback(self._report)
         return Receipt(ended.id, pending=not done)
 
     def settle_later(self, hold: Hold, outcome: Outcome) -> None:
         """Do as `settle`, for a caller who has left."""
-        self._spawn(self.settle(hold, outcome))
+        self._spawn(self.settle(hold, outcome)).add_done_callback(self._report)
 
     async def abandon(self, holding: Holding, outcome: Outcome) -> None:
         """End a generation that gave no answer, once its hold is known; if there is none, there is nothing to end."""
-        await asyncio.shield(self.abandon_later(holding, outcome))
+        await asyncio.shield(self._spawn(self._abandon(holding, outcome)))
 
     def abandon_later(self, holding: Holding, outcome: Outcome) -> "asyncio.Task[None]":
         """Do as `abandon`, for a caller who does not wait."""
-        return self._spawn(self._abandon(holding, outcome))
+        task = self._spawn(self._abandon(holding, outcome))
+        task.add_done_callback(self._report)
+        return task
 
     async def drain(self, timeout_s: float) -> int:
         """Wait for everything under way and return how many tasks had to be given up."""
@@ -201,8 +204,12 @@ class Ledger:
 
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits for the task is told; where nobody does, _report is
+
+    def _report(self, task: "asyncio.Task[Any]") -> None:
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, (JunctorError, StoreError)):
+        if error is not None:
             self._telemetry.incident("ledger", error)
 
 

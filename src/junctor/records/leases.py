@@ -16,7 +16,7 @@ OPEN_SHARDS = 16
 def item(lease: Lease) -> Item:
     """Return an OPEN lease as an item, with the attributes that put it into the index of OPEN leases."""
     fields = cast("Mapping[str, Value]", msgspec.to_builtins(lease))
-    kept = {name: value for name, value in fields.items() if value is not None}
+    kept = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items() if value is not None}
     return {**keys.attributes(keys.lease(lease.account, lease.id)), **kept, **_open(lease)}
 
 

@@ -12,7 +12,7 @@ import asyncio
 import importlib.metadata
 from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
-from typing import Self, cast
+from typing import Protocol, Self, cast
 
 import httpx
 from msgspec import Struct
@@ -49,22 +49,38 @@ class Limits(Struct, frozen=True, kw_only=True):
     answer_bytes_max: int = 64 * 1024 * 1024
 
 
+class _Closable(Protocol):
+    """What the library gives for a connection."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+
+
 class _Progress:
     """How far a request has come, as the library's trace events tell."""
 
     def __init__(self, timer: asyncio.Timeout, answer_by: float) -> None:
         self._timer = timer
         self._answer_by = answer_by
+        self._half_open: _Closable | None = None
         self.fresh = False
         self.sent = False
 
-    async def trace(self, event: str, _info: Mapping[str, object]) -> None:
+    async def trace(self, event: str, info: Mapping[str, object]) -> None:
         """Take one event; from the first byte sent on, the wait is for the answer and no longer for the connection."""
         if event == "connection.connect_tcp.started":
             self.fresh = True
+        elif event == "connection.connect_tcp.complete":
+            self._half_open = cast("_Closable", info["return_value"])
         elif event == "http11.send_request_headers.started":
+            self._half_open = None
             self.sent = True
             self._timer.reschedule(self._answer_by)
+
+    async def close_half_open(self) -> None:
+        """Close a connection whose handshake did not end: the library forgets it when it is cancelled there."""
+        if self._half_open is not None:
+            await self._half_open.aclose()
 
 
 class Response:
@@ -158,15 +174,19 @@ class Response:
 
     async def _fill(self) -> None:
         """Read ahead. Chunks of one network read arrive here without a pause, so the reader gets them together."""
-        async for data in self._chunks():
-            if self._released:
-                continue
-            self._held.append(data)
-            self._held_bytes += len(data)
-            self._arrived.set()
-            if self._held_bytes >= _READ_AHEAD_BYTES:
-                self._room.clear()
-                await self._room.wait()
+        try:
+            async for data in self._chunks():
+                if self._released:
+                    continue
+                self._held.append(data)
+                self._held_bytes += len(data)
+                self._arrived.set()
+                if self._held_bytes >= _READ_AHEAD_BYTES:
+                    self._room.clear()
+                    await self._room.wait()
+        finally:
+            # Only now does the library put the connection back, or close it.
+            await self._stream.aclose()
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the body in the chunks in which the server wrapped it."""
@@ -228,6 +248,8 @@ class Transport:
             if isinstance(judged, ConnectionLostError) and not progress.fresh:
                 raise NeverSentError("a kept connection was closed by the server") from None
             raise judged from None
+        finally:
+            await progress.close_half_open()
         response = Response(self, answer, self._answer_bytes_max)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             async with response:

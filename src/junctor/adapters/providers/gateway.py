@@ -28,7 +28,7 @@ _OK = 200
 _REFUSAL_BYTES = 64 * 1024
 """How much of a refusal's body is read: its meaning stands at its beginning."""
 
-_REFUSAL_S = 2.0
+_REFUSAL_S = 1.0
 """How long a refusal's body may take, in seconds: its status has said the most."""
 
 _WHOLE_BYTES = 64 * 1024

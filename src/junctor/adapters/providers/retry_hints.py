@@ -92,7 +92,7 @@ def _http_date(text: str) -> datetime | None:
     """Read an HTTP date."""
     try:
         instant = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 

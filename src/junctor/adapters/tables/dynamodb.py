@@ -23,6 +23,7 @@ from junctor.ports.table import (
     Capacity,
     Change,
     Condition,
+    ConflictError,
     Delete,
     Done,
     Found,
@@ -189,7 +190,7 @@ class DynamoTable:
                 undone = cast("Mapping[str, list[object]]", answer.get("UnprocessedItems", {})).get(self._name, [])
                 waiting = [*undone, *waiting[BATCH_PUT_MAX:]]
                 fruitless = await self._after(fruitless, undone=len(undone), sent=len(batch))
-        except (ThrottledError, UnavailableError) as error:
+        except (ConflictError, ThrottledError, UnavailableError) as error:
             if len(waiting) == total:
                 raise
             raise UnknownOutcomeError("some items of a batch were written, and then no more") from error

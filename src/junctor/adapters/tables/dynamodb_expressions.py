@@ -125,12 +125,17 @@ def _clause(names: _Placeholders, condition: Condition) -> str:
         case Absent():
             return f"attribute_not_exists({name})"
         case Equals(_, value):
-            return f"{name} = {names.value(value)}"
+            return f"{_has_type(names, name, value)} AND {name} = {names.value(value)}"
         case AtLeast(_, bound):
-            # A value of another type is not comparable, and then the clause is false.
-            return f"{name} >= {names.value(bound)}"
+            return f"{_has_type(names, name, bound)} AND {name} >= {names.value(bound)}"
         case _:
             assert_never(condition)
+
+
+def _has_type(names: _Placeholders, name: str, value: Value) -> str:
+    # DynamoDB compares nothing across types, but not every engine that speaks its API is so strict: True is not 1 on any.
+    (kind,) = encode_value(value)
+    return f"attribute_type({name}, {names.value(kind)})"
 
 
 def _update(names: _Placeholders, changes: Sequence[Change]) -> str:

@@ -1,0 +1,135 @@
+"""The stores that the contract suite holds to one port, each opened empty, with one sample table, and closed at the end.
+
+JUNCTOR_TEST_DYNAMODB_ENDPOINT adds a DynamoDB of the owner's choice (an emulator, or AWS itself with `aws` as its value); it
+takes credentials from the usual chain, makes tables of a name of its own and deletes them.
+"""
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import boto3
+import msgspec
+import pytest
+from moto import mock_aws
+
+from junctor.adapters.tables.dynamodb import DynamoStore
+from junctor.adapters.tables.simulated import SimulatedStore
+from junctor.adapters.tables.sqlite import SqliteStore
+from junctor.ports.table import Done, IndexSpec, Item, Key, Page, Query, Refused, Store, Table, TableSpec
+
+BY_DUE = IndexSpec(name="by-due", partition="shard", sort="due")
+SAMPLE = TableSpec(name="sample", indexes=(BY_DUE,), stream=True)
+
+ENDPOINT = os.environ.get("JUNCTOR_TEST_DYNAMODB_ENDPOINT")
+REGION = os.environ.get("AWS_REGION", "us-east-1")
+
+ADAPTERS = ["simulated", "sqlite", "moto", *(["endpoint"] if ENDPOINT else [])]
+CONCURRENT = [name for name in ADAPTERS if name != "moto"]
+"""moto has no lock: it loses acknowledged writes under concurrency."""
+
+
+def moto_store() -> DynamoStore:
+    """Return a store over moto, whose one thread keeps it from meeting itself. mock_aws must be active."""
+    return DynamoStore(endpoint_url=None, region="us-east-1", table_prefix="test-", threads=1)
+
+
+async def open_store(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+    """Yield one store, with the sample table made."""
+    if name == "simulated":
+        store: Store = SimulatedStore(seed=1)
+        await store.create([SAMPLE])
+        yield store
+        await store.close()
+    elif name == "sqlite":
+        store = SqliteStore(folder / "store.sqlite3")
+        await store.create([SAMPLE])
+        yield store
+        await store.close()
+    elif name == "moto":
+        fake_credentials(monkeypatch)
+        with mock_aws():
+            store = moto_store()
+            await store.create([SAMPLE])
+            yield store
+            await store.close()
+    else:
+        url = None if ENDPOINT == "aws" else ENDPOINT
+        prefix = f"junctor-test-{uuid.uuid4().hex[:12]}-"
+        store = DynamoStore(endpoint_url=url, region=REGION, table_prefix=prefix)
+        await store.create([SAMPLE])
+        yield store
+        await store.close()
+        boto3.client("dynamodb", endpoint_url=url, region_name=REGION).delete_table(TableName=prefix + SAMPLE.name)
+
+
+def fake_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boto3 find made-up credentials and nothing of this machine."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(params=ADAPTERS)
+async def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+    """Return each adapter in turn."""
+    async for opened in open_store(request.param, tmp_path, monkeypatch):
+        yield opened
+
+
+@pytest.fixture
+def table(store: Store) -> Table:
+    """Return the sample table."""
+    return store.table(SAMPLE)
+
+
+@pytest.fixture(params=CONCURRENT)
+async def shared_table(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Table]:
+    """Return the sample table on each adapter that may be used by many at once, and that honours tokens."""
+    async for opened in open_store(request.param, tmp_path, monkeypatch):
+        yield opened.table(SAMPLE)
+
+
+def done(answer: Done | Refused) -> Done:
+    """Return an answer that must be Done."""
+    assert isinstance(answer, Done), answer
+    return answer
+
+
+def refused(answer: Done | Refused) -> Refused:
+    """Return an answer that must be Refused."""
+    assert isinstance(answer, Refused), answer
+    return answer
+
+
+def item(partition: str = "P", sort: str = "S", **attributes: object) -> Item:
+    """Return an item."""
+    return {"pk": partition, "sk": sort, **attributes}  # type: ignore[dict-item]
+
+
+KEY = Key("P", "S")
+"""The key of `item()`."""
+
+
+async def stored(table: Table, key: Key = KEY) -> Item | None:
+    """Return what is in the table under a key."""
+    return (await table.get(key)).item
+
+
+async def all_pages(table: Table, query: Query) -> list[Page]:
+    """Return all pages of a query, from the first to the last."""
+    pages = [await table.query(query)]
+    while pages[-1].next is not None:
+        assert len(pages) < 1000
+        following = msgspec.structs.replace(query, after=pages[-1].next)
+        pages.append(await table.query(following))
+    return pages
+
+
+async def all_items(table: Table, query: Query) -> list[Item]:
+    """Return the items of all pages of a query."""
+    return [found for page in await all_pages(table, query) for found in page.items]
