@@ -255,7 +255,8 @@ async def test_changes_that_no_store_could_make(table: Table) -> None:
 
 async def test_conditions_that_no_store_could_judge(table: Table) -> None:
     """A condition on a value without a sure comparison would hold by accident."""
-    for value in (None, [], {}, 0.5):
+    values: list[object] = [None, [], {}, 0.5]
+    for value in values:
         with pytest.raises(TypeError):
             await table.delete(KEY, [Equals("a", value)])  # type: ignore[arg-type]  # what is tested
     for bound in (True, 0.5, "1"):

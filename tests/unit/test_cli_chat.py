@@ -223,7 +223,7 @@ def test_ctrl_c_cancels_the_call(more: list[str]) -> None:
     reply = Reply(batches=a_stream("Hel", finished=False), hang=True)
     with FakeRouter(reply) as router:
         argv = [sys.executable, "-m", "junctor", "chat", "Hi", "--target", router.target, *more]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own program
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert router.begun.wait(HANG_MAX_S)
                 process.send_signal(signal.SIGINT)

@@ -96,6 +96,11 @@ def test_event_limit() -> None:
     assert parser.overrun == "event"
 
 
+def test_the_event_limit_is_for_each_event() -> None:
+    """Every stream longer than one event may be would be broken off."""
+    assert SseParser(event_bytes_max=5).feed(b"data: abcde\n\n" * 3) == [b"abcde"] * 3
+
+
 def test_empty_data_lines_count_for_the_event_limit() -> None:
     """Endless empty data lines would fill the memory past the limit."""
     parser = SseParser(event_bytes_max=5)

@@ -8,6 +8,15 @@ from msgspec import Struct
 
 from junctor.client import CompleteResponse, Finished, JunctorRpcError
 
+# What to do next, by the reason of the failure.
+_NEXT = {
+    "API_KEY_INVALID": "Use the key that `junctor up` wrote, another one with --key-file, or JUNCTOR_API_KEY.",
+    "INSUFFICIENT_CREDITS": "Add credits to the account, or ask for less with --max-tokens.",
+    "NO_ELIGIBLE_ENDPOINT": "Start the server with the key of a provider that has the model, or try --model junctor/local.",
+    "STREAM_TRUNCATED": "The answer is not whole; ask again.",
+    "STREAM_INTERRUPTED": "The answer is not whole; ask again.",
+}
+
 
 class ChatUsage(Struct, frozen=True):
     """The tokens of a call, as reported."""
@@ -146,23 +155,17 @@ def explain(error: JunctorRpcError, target: str, timeout_s: float) -> list[str]:
         return [f"Nothing answers at {target}; start it with `junctor up`, or give --target."]
     if error.reason == "UNIMPLEMENTED" and error.code == "UNIMPLEMENTED" and not error.metadata:
         return [f"What answers at {target} is not a Junctor of this version."]
-    lines = [f"{error.message} ({error.reason})"]
+    if error.reason == "DEADLINE_EXCEEDED":
+        lines = [f"There was no whole answer within {timeout_s:g} s; give it more with --timeout."]
+    else:
+        lines = [f"{error.message} ({error.reason})"]
     lines += [f"  {field}: {wrong}" for field, wrong in error.field_violations]
-    match error.reason:
-        case "API_KEY_INVALID":
-            lines.append("Use the key that `junctor up` wrote, another one with --key-file, or JUNCTOR_API_KEY.")
-        case "DEADLINE_EXCEEDED":
-            lines = [f"There was no whole answer within {timeout_s:g} s; give it more with --timeout."]
-        case "INSUFFICIENT_CREDITS":
-            lines.append("Add credits to the account, or ask for less with --max-tokens.")
-        case "NO_ELIGIBLE_ENDPOINT" if error.metadata.get("model") == "junctor/local":
-            lines.append("The server runs without its local model; what it printed at its start says why.")
-        case "NO_ELIGIBLE_ENDPOINT":
-            lines.append("Set the key of a provider that has the model, then restart the server; or try --model junctor/local.")
-        case "STREAM_TRUNCATED" | "STREAM_INTERRUPTED":
-            lines.append("What came is above; ask again for the whole answer.")
-        case "INTERNAL" if "incident" in error.metadata:
-            lines.append(f"The server's log tells more under the incident {error.metadata['incident']}.")
+    if error.reason == "NO_ELIGIBLE_ENDPOINT" and error.metadata.get("model") == "junctor/local":
+        lines.append("The server runs without its local model; what it printed at its start says why.")
+    elif error.reason in _NEXT:
+        lines.append(_NEXT[error.reason])
+    if "incident" in error.metadata:
+        lines.append(f"The server's log tells more under the incident {error.metadata['incident']}.")
     if error.retry_after_s is not None:
         lines.append(f"Try again in {error.retry_after_s:.0f} s.")
     return lines

@@ -95,7 +95,7 @@ def _written(name: str, spec: CompletionSpec, quirks: Quirks) -> Mapping[str, ob
             key = quirks.seed_field
         case "logit_bias":
             # Whole numbers are written as such: OpenAI's schema says integer, and some hosts insist.
-            value = {str(token): int(bias) if bias.is_integer() else bias for token, bias in spec.logit_bias}
+            value = {str(token): int(bias) if bias == int(bias) else bias for token, bias in spec.logit_bias}
         case "reasoning" if spec.reasoning is not None:
             return _reasoning(spec.reasoning, quirks)
         case "prediction" if spec.prediction is not None:
