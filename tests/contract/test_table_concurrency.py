@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from junctor.adapters.tables.sqlite import SqliteStore
-from junctor.ports.table import Add, AtLeast, Done, Key, PutNew, Refused, Table, Update
+from junctor.ports.table import Add, AtLeast, Done, Item, Key, PutNew, Refused, Table, UnavailableError, Update
 from tests.support import tables
 from tests.support.tables import KEY, SAMPLE, done, item, stored
 
@@ -98,7 +98,7 @@ def test_a_sqlite_store_serves_several_loops() -> None:
     asyncio.run(count())
     asyncio.run(count())
 
-    async def look() -> tables.Item | None:
+    async def look() -> Item | None:
         found = await stored(store.table(SAMPLE))
         await store.close()
         return found
@@ -106,7 +106,7 @@ def test_a_sqlite_store_serves_several_loops() -> None:
     assert asyncio.run(look()) == item(count=20)
 
 
-async def test_a_closed_store_answers_nobody(shared_table: Table) -> None:
+async def test_a_closed_sqlite_store_answers_nobody() -> None:
     """A write after the end would wait for ever."""
     store = SqliteStore(None)
     await store.create([SAMPLE])
@@ -116,5 +116,5 @@ async def test_a_closed_store_answers_nobody(shared_table: Table) -> None:
     await store.close()
     await store.close()
     assert all(isinstance(answer, Done) for answer in await asyncio.gather(*writes))
-    with pytest.raises(tables.UnavailableError):
+    with pytest.raises(UnavailableError):
         await table.get(KEY)

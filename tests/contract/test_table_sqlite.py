@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def child(path: Path, argument: str) -> subprocess.Popen[str]:
     """Start a process that works on the store."""
     command = [sys.executable, "-m", "tests.support.tables_writer", str(path), argument]
-    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own module
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def killed_after(path: Path, round_number: int, lines: int) -> list[str]:

@@ -1,5 +1,6 @@
-"""A child process of the kill test: writes to the SQLite store it is given for ever, and prints the number of each write once
-it was acknowledged. With `hold` as its second argument it opens the store, says so, and waits.
+"""A child process of the SQLite tests: it writes for ever, and prints the name of each write once it was acknowledged.
+
+With `hold` as its second argument it opens the store, says so, and waits for the end of its input.
 """
 
 import asyncio

@@ -26,8 +26,6 @@ def lively(monkeypatch: pytest.MonkeyPatch) -> Screen:
 def show_everything(console: Console) -> None:
     """Use every kind of output once."""
     console.line("Junctor is ready at [::1]:50051 " + "x" * 200)
-    with console.step("Opening the store") as step:
-        step.result("sqlite")
     with console.progress("Fetching the model") as report:
         for done in range(0, 101, 5):
             report(done * 1_000_000, 100_000_000)
@@ -45,7 +43,6 @@ def test_off_a_terminal_all_is_plain_text() -> None:
     assert "\r" not in stream.getvalue()
     assert [line.rstrip() for line in stream.getvalue().splitlines()] == [
         "Junctor is ready at [::1]:50051 " + "x" * 200,
-        "Opening the store: sqlite",
         "Fetching the model: 0% of 100.0 MB",
         "Fetching the model: 25% of 100.0 MB",
         "Fetching the model: 50% of 100.0 MB",
@@ -68,7 +65,6 @@ def test_on_a_terminal_the_same_is_told_with_colour(lively: Screen) -> None:
     show_everything(Console(lively))
     shown = lively.getvalue()
     assert "\x1b[31mNo provider key was found." in shown
-    assert "Opening the store: sqlite" in shown
     assert "100.0/100.0 MB" in shown
 
 
@@ -77,15 +73,6 @@ def test_no_color_is_respected(lively: Screen, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("NO_COLOR", "1")
     show_everything(Console(lively))
     assert "\x1b" not in lively.getvalue()
-
-
-def test_a_failed_step_is_told_and_passed_on() -> None:
-    """If this fails, a start that failed looks as if it had worked."""
-    stream = io.StringIO()
-    console = Console(stream)
-    with pytest.raises(OSError, match="full"), console.step("Opening the store"):
-        raise OSError("the disk is full")
-    assert stream.getvalue() == "Opening the store: failed\n"
 
 
 def test_a_download_of_unknown_size_is_told_once() -> None:

@@ -32,7 +32,7 @@ from junctor.domain.completion import (
 ALL = tuple(
     name
     for name in CompletionSpec.__struct_fields__
-    if name not in {"model", "models", "messages", "stop", "session_id", "preset", "extra"}
+    if name not in {"model", "models", "messages", "session_id", "preset", "extra"}
 )
 HELLO = Message(Role.USER, (TextPart("Hello?"),))
 SPEC = CompletionSpec(model="author/model", messages=(HELLO,))
@@ -211,7 +211,7 @@ def test_reasoning_dialects(reasoning: Reasoning, by_effort: object, by_object: 
 def test_what_the_endpoint_does_not_understand_is_dropped_and_named() -> None:
     """An unknown parameter makes hosts refuse the request; a silent drop would deceive the caller."""
     spec = msgspec.structs.replace(SPEC, temperature=1.0, stop=("x",), n=2, top_k=1, session_id="s", preset="p", models=("b",))
-    encoded = encode(spec, Quirks(refused_parameters=("n", "top_p")), known=("temperature", "n"))
+    encoded = encode(spec, Quirks(refused_parameters=("n", "top_p")), known=("temperature", "n", "stop"))
     assert encoded.dropped == ("top_k", "n")
     assert json.loads(encoded.body).keys() == {"model", "messages", "stream", "temperature", "stop"}
     assert encode(spec, Quirks(refused_parameters=("stop",)), known=()).dropped == ("stop", "temperature", "top_k", "n")

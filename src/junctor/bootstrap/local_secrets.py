@@ -8,9 +8,8 @@ from junctor.bootstrap.core import Core
 from junctor.domain.account import KeyScope
 from junctor.domain.errors import ApiKeyInvalidError
 from junctor.ports.secrets import Peppers
-from junctor.settings import Settings
+from junctor.settings import FIRST_KEY_FILE, Settings
 
-FIRST_KEY_FILE = "first-key"
 PEPPER_FILE = "pepper"
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import shutil
+import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Protocol
@@ -13,9 +15,9 @@ from junctor.adapters.system.ambient import SystemClock
 from junctor.adapters.telemetry.lines import LineTelemetry
 from junctor.bootstrap import native
 from junctor.bootstrap.core import Core, open_core
-from junctor.bootstrap.local_secrets import FIRST_KEY_FILE, first_key, peppers
+from junctor.bootstrap.local_secrets import first_key, peppers
 from junctor.bootstrap.problems import Problem, as_problem
-from junctor.settings import DEFAULT_TARGET, Address, Settings
+from junctor.settings import DEFAULT_TARGET, FIRST_KEY_FILE, Address, Settings, data_dir
 from junctor.settings import Store as StoreKind
 
 LOCAL_ENDPOINT = "local/junctor/local"
@@ -58,8 +60,7 @@ async def _up(settings: Settings, voice: Voice) -> int:
     stop = native.stop_signal()
     with as_problem():
         clock = SystemClock()
-        log = settings.log or settings.data_dir / "log.jsonl"
-        telemetry = LineTelemetry.to_file(log, clock)
+        telemetry = LineTelemetry.to_file(settings.log, clock) if settings.log else LineTelemetry(sys.stderr, clock)
         core = await open_core(settings, os.environ, peppers(settings), telemetry)
     try:
         with as_problem():
@@ -130,7 +131,7 @@ def _tell_what_runs(settings: Settings, voice: Voice, port: int, *, model: bool)
         [
             ("gRPC", f"{address}{here}"),
             ("store", store),
-            ("log", str(settings.log or settings.data_dir / "log.jsonl")),
+            ("log", str(settings.log or "standard error")),
             ("local model", "junctor/local, SmolLM2 135M on one core" if model else "not running"),
         ],
     )
@@ -141,7 +142,15 @@ def _tell_what_next(settings: Settings, voice: Voice, port: int, key: str | None
         voice.table("First API key, shown once", [("key", key), ("kept in", str(settings.data_dir / FIRST_KEY_FILE))])
     target = Address(settings.listen.host, port)
     where = "" if str(target) == DEFAULT_TARGET else f" --target {target}"
-    voice.next_steps([f'junctor chat{where} "Name three fruits."', "Ctrl-C to stop"])
+    kept = "" if settings.data_dir == data_dir(os.environ) else f" --key-file {settings.data_dir / FIRST_KEY_FILE}"
+    voice.next_steps([f'{_command()} chat{where}{kept} "Name three fruits."', "Ctrl-C to stop"])
+
+
+def _command() -> str:
+    """Return what to type for `junctor` in this shell."""
+    if shutil.which("junctor"):
+        return "junctor"
+    return "python -m junctor" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
 
 
 def _reachable(core: Core) -> list[tuple[str, str]]:

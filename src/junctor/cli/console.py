@@ -24,18 +24,6 @@ _PLAIN_STEPS = 4
 _MEGABYTE = 1_000_000
 
 
-class Step:
-    """Something slow that is under way; its result is shown when it is done."""
-
-    def __init__(self) -> None:
-        """Begin without a result."""
-        self.outcome = ""
-
-    def result(self, text: str) -> None:
-        """Say what came of it."""
-        self.outcome = text
-
-
 class Console:
     """Writes to one stream, by default standard output. Texts are shown as they are: nothing in them is markup."""
 
@@ -64,21 +52,6 @@ class Console:
     def problem(self, text: str) -> None:
         """Write what went wrong."""
         self._rich.print(text, style="red", soft_wrap=True)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[Step]:
-        """Show that something slow is under way, and in the end one line with its result, or that it failed."""
-        step = Step()
-        try:
-            if self._lively:
-                with self._rich.status(rich.text.Text(name, style="dim")):
-                    yield step
-            else:
-                yield step
-        except Exception:
-            self.problem(f"{name}: failed")
-            raise
-        self.line(f"{name}: {step.outcome or 'done'}")
 
     @contextmanager
     def progress(self, label: str) -> Iterator[ReportProgress]:

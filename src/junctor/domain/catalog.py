@@ -116,7 +116,7 @@ class Endpoint(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `id` is `provider/author/name`, with a suffix where a provider serves a model twice. `upstream_model` is the provider's own
     name of the model. `base_url` is empty where the address is known only at run time. `parameters` names the fields of
-    CompletionSpec that the endpoint understands beyond messages and stop.
+    CompletionSpec that the endpoint understands beyond the messages.
     """
 
     id: str

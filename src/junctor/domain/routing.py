@@ -125,7 +125,7 @@ class FailureKind(Enum):
 class Failure(Struct, frozen=True, kw_only=True):
     """What went wrong in one attempt: a value, not an exception.
 
-    `message` is the provider's own text; it is shown only for failures that are the caller's to mend. `committed` tells whether
+    `message` is the provider's own text, or ours; it is shown only for failures that are the caller's to mend. `committed` tells whether
     content had already come.
     """
 

@@ -210,6 +210,7 @@ class Ledger:
     def _report(self, task: "asyncio.Task[Any]") -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
+            self._telemetry.count(Counter.INCIDENT)
             self._telemetry.incident("ledger", error)
 
 

@@ -12,6 +12,10 @@ class Peppers(Struct, frozen=True):
     current: int
     by_version: Mapping[int, bytes]
 
+    def __repr__(self) -> str:
+        """Name the versions and keep the keys to themselves."""
+        return f"Peppers(current={self.current}, versions={sorted(self.by_version)})"
+
 
 class Secrets(Protocol):
     """What must not be seen. A value is never logged, and never leaves the adapter that needs it."""

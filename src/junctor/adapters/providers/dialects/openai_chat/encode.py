@@ -59,7 +59,7 @@ def encode(endpoint: Endpoint, spec: CompletionSpec, quirks: Quirks, *, stream: 
 
 def _divide(endpoint: Endpoint, spec: CompletionSpec, quirks: Quirks) -> tuple[list[str], list[str]]:
     """Return the names of the parameters that are set: those to send, and those that the endpoint does not understand."""
-    known = {"stop", *endpoint.parameters}.difference(quirks.refused_parameters)
+    known = set(endpoint.parameters).difference(quirks.refused_parameters)
     if "tools" not in known:
         known -= _OF_TOOLS
     sent: list[str] = []

@@ -1,0 +1,170 @@
+"""The servers that are compared, each meant for a process of its own.
+
+- provider: the stub that stands for the providers; not measured.
+- echo: grpc.aio alone, with answers made ready. No server in Python can cost less.
+- proxy: grpc.aio and the same HTTP transport as Junctor's, and the least translation that still hands the answer on.
+- junctor: all of it, with the embedded store, its ledger and its log.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+import grpc.aio
+import msgspec
+from msgspec import Struct
+
+from junctor.adapters.net.transport import Response, Transport
+from junctor.v1.completion_pb2 import Delta
+from junctor.v1.router_service_pb2 import (
+    CompleteRequest,
+    CompleteResponse,
+    StreamEvent,
+    StreamRequest,
+    StreamResponse,
+)
+from junctor.v1.router_service_pb2_grpc import RouterServiceServicer, add_RouterServiceServicer_to_server
+from tests.bench import exchange, upstream
+from tests.support.harness import LOCAL, running_router
+
+ANSWER_S = 30.0
+"""The longest that an answer may take."""
+
+
+class Address(Struct, frozen=True):
+    """Where a server listens, and the key that it asks for."""
+
+    port: int
+    api_key: str = ""
+
+
+CompleteContext: TypeAlias = "grpc.aio.ServicerContext[CompleteRequest, CompleteResponse]"
+StreamContext: TypeAlias = "grpc.aio.ServicerContext[StreamRequest, StreamResponse]"
+Server: TypeAlias = Callable[[str], AbstractAsyncContextManager[Address]]
+"""Starts a server, given the provider's base URL."""
+
+
+class _Echo(RouterServiceServicer):
+    """Answers with what is ready."""
+
+    def __init__(self) -> None:
+        self._whole = exchange.complete_response("".join(exchange.pieces(exchange.Scenario.WHOLE)))
+
+    async def Complete(self, request: CompleteRequest, context: CompleteContext) -> CompleteResponse:  # type: ignore[override]  # noqa: N802 - the protocol's name
+        return self._whole
+
+    async def Stream(  # type: ignore[override]  # noqa: N802 - the protocol's name
+        self, request: StreamRequest, context: StreamContext
+    ) -> AsyncGenerator[StreamResponse, None]:
+        responses = exchange.stream_responses(exchange.asked(request))
+        yield responses[0]
+        for response in responses[1:]:
+            await asyncio.sleep(exchange.SPACING_S)
+            yield response
+
+
+class _Text(Struct):
+    """A message or delta, of which a bare proxy wants the text."""
+
+    content: str = ""
+
+
+class _Choice(Struct):
+    message: _Text = _Text()
+    delta: _Text = _Text()
+
+
+class _Answer(Struct):
+    choices: list[_Choice]
+
+
+_DECODER = msgspec.json.Decoder(_Answer)
+
+
+class _Proxy(RouterServiceServicer):
+    """Asks the provider and hands its text on."""
+
+    def __init__(self, transport: Transport, url: str) -> None:
+        self._transport = transport
+        self._url = url
+
+    async def Complete(self, request: CompleteRequest, context: CompleteContext) -> CompleteResponse:  # type: ignore[override]  # noqa: N802 - the protocol's name
+        by = asyncio.get_running_loop().time() + ANSWER_S
+        async with await self._post(exchange.asked(request), by) as response:
+            answer = _DECODER.decode(await response.whole(by))
+        return exchange.complete_response(answer.choices[0].message.content)
+
+    async def Stream(  # type: ignore[override]  # noqa: N802 - the protocol's name
+        self, request: StreamRequest, context: StreamContext
+    ) -> AsyncGenerator[StreamResponse, None]:
+        by = asyncio.get_running_loop().time() + ANSWER_S
+        async with await self._post(exchange.asked(request), by) as response:
+            rest = b""
+            while data := await response.read(by):
+                *events, rest = (rest + data).split(b"\n\n")
+                text = "".join(_texts(events))
+                if text:
+                    yield StreamResponse(events=[StreamEvent(delta=Delta(content=text))])
+
+    async def _post(self, scenario: exchange.Scenario, by: float) -> Response:
+        headers = {"content-type": "application/json", "authorization": "Bearer made-up"}
+        body = exchange.provider_request(scenario)
+        return await self._transport.post(self._url, headers, body, connect_by=by, answer_by=by)
+
+
+def _texts(events: list[bytes]) -> Iterator[str]:
+    """Read the text of each server-sent event."""
+    for event in events:
+        data = event.removeprefix(b"data: ")
+        if data.startswith(b"{"):
+            for choice in _DECODER.decode(data).choices:
+                yield choice.delta.content
+
+
+@asynccontextmanager
+async def _listening(servicer: RouterServiceServicer) -> AsyncGenerator[Address, None]:
+    """Serve on a free port, without any option."""
+    server = grpc.aio.server()
+    add_RouterServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield Address(port)
+    finally:
+        await server.stop(None)
+
+
+@asynccontextmanager
+async def _provider(_: str) -> AsyncGenerator[Address, None]:
+    async with upstream.serve_provider() as port:
+        yield Address(port)
+
+
+@asynccontextmanager
+async def _echo(_: str) -> AsyncGenerator[Address, None]:
+    async with _listening(_Echo()) as address:
+        yield address
+
+
+@asynccontextmanager
+async def _proxy(base_url: str) -> AsyncGenerator[Address, None]:
+    transport = Transport()
+    try:
+        async with _listening(_Proxy(transport, f"{base_url}/chat/completions")) as address:
+            yield address
+    finally:
+        await transport.close()
+
+
+@asynccontextmanager
+async def _junctor(base_url: str) -> AsyncGenerator[Address, None]:
+    with tempfile.TemporaryDirectory(prefix="junctor-bench-") as folder:
+        async with running_router(Path(folder), {LOCAL: base_url}, settings={"JUNCTOR_STORE": "sqlite"}) as router:
+            yield Address(int(router.target.rpartition(":")[2]), router.api_key)
+
+
+SERVERS: dict[str, Server] = {"provider": _provider, "echo": _echo, "proxy": _proxy, "junctor": _junctor}
