@@ -50,6 +50,7 @@ class _Control:
                 if word == "cpu":
                     _say(time.process_time())
                 elif word == "profile":
+                    self._profile = cProfile.Profile()
                     self._on_loop(self._profile.enable)
                     _say(word)
                 elif word == "profiled":
@@ -61,7 +62,8 @@ class _Control:
     def _on_loop(self, work: Callable[[], object]) -> None:
         """Do something on the loop's thread, which is the one that a profile sees, and wait for it."""
         done = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (work(), done.set()))
+        self._loop.call_soon_threadsafe(work)
+        self._loop.call_soon_threadsafe(done.set)
         done.wait()
 
 
@@ -76,9 +78,7 @@ async def _serve(name: str, base_url: str) -> None:
 
 def _functions(profile: cProfile.Profile) -> list[Function]:
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = vars(pstats.Stats(profile))["stats"]
-    read = [
-        Function(_place(*function), calls, own_s, total_s) for function, (_, calls, own_s, total_s, _) in stats.items()
-    ]
+    read = [Function(_place(*function), calls, own_s, total_s) for function, (_, calls, own_s, total_s, _) in stats.items()]
     return sorted(read, key=lambda function: -function.own_s)[:FUNCTIONS_MAX]
 
 

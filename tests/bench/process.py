@@ -77,13 +77,12 @@ class Child:
 
 @asynccontextmanager
 async def running(name: str, base_url: str = "") -> AsyncGenerator[Child, None]:
-    """Run a server of tests/bench/servers until the block ends, however it ends. Raises ChildError."""
+    """Run a server of tests/bench/servers until the block ends, however it ends; it starts meanwhile."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", f"{__package__}.child", name, base_url, stdin=PIPE, stdout=PIPE, cwd=_ROOT, limit=_LINE_BYTES_MAX
     )
     child = Child(name, process)
     try:
-        await child.started()
         yield child
     finally:
         await child.end()

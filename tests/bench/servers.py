@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 import grpc.aio
@@ -27,9 +27,10 @@ from junctor.v1.router_service_pb2 import (
     StreamRequest,
     StreamResponse,
 )
-from junctor.v1.router_service_pb2_grpc import RouterServiceServicer, add_RouterServiceServicer_to_server
 from tests.bench import exchange, upstream
 from tests.support.harness import LOCAL, running_router
+
+SERVICE = "junctor.v1.RouterService"
 
 ANSWER_S = 30.0
 """The longest that an answer may take."""
@@ -48,18 +49,26 @@ Server: TypeAlias = Callable[[str], AbstractAsyncContextManager[Address]]
 """Starts a server, given the provider's base URL."""
 
 
-class _Echo(RouterServiceServicer):
+class _Bare(Protocol):
+    """A server without a core: two methods of grpc.aio."""
+
+    async def complete(self, request: CompleteRequest, context: CompleteContext) -> CompleteResponse:
+        """Answer as a whole."""
+
+    def stream(self, request: StreamRequest, context: StreamContext) -> AsyncGenerator[StreamResponse, None]:
+        """Answer piece by piece."""
+
+
+class _Echo:
     """Answers with what is ready."""
 
     def __init__(self) -> None:
         self._whole = exchange.complete_response("".join(exchange.pieces(exchange.Scenario.WHOLE)))
 
-    async def Complete(self, request: CompleteRequest, context: CompleteContext) -> CompleteResponse:  # type: ignore[override]  # noqa: N802 - the protocol's name
+    async def complete(self, request: CompleteRequest, context: CompleteContext) -> CompleteResponse:
         return self._whole
 
-    async def Stream(  # type: ignore[override]  # noqa: N802 - the protocol's name
-        self, request: StreamRequest, context: StreamContext
-    ) -> AsyncGenerator[StreamResponse, None]:
+    async def stream(self, request: StreamRequest, context: StreamContext) -> AsyncGenerator[StreamResponse, None]:
         responses = exchange.stream_responses(exchange.asked(request))
         yield responses[0]
         for response in responses[1:]:
@@ -67,40 +76,38 @@ class _Echo(RouterServiceServicer):
             yield response
 
 
-class _Text(Struct):
+class _Text(Struct, frozen=True):
     """A message or delta, of which a bare proxy wants the text."""
 
     content: str = ""
 
 
-class _Choice(Struct):
+class _Choice(Struct, frozen=True):
     message: _Text = _Text()
     delta: _Text = _Text()
 
 
-class _Answer(Struct):
+class _Answer(Struct, frozen=True):
     choices: list[_Choice]
 
 
 _DECODER = msgspec.json.Decoder(_Answer)
 
 
-class _Proxy(RouterServiceServicer):
+class _Proxy:
     """Asks the provider and hands its text on."""
 
     def __init__(self, transport: Transport, url: str) -> None:
         self._transport = transport
         self._url = url
 
-    async def Complete(self, request: CompleteRequest, context: CompleteContext) -> CompleteResponse:  # type: ignore[override]  # noqa: N802 - the protocol's name
+    async def complete(self, request: CompleteRequest, context: CompleteContext) -> CompleteResponse:
         by = asyncio.get_running_loop().time() + ANSWER_S
         async with await self._post(exchange.asked(request), by) as response:
             answer = _DECODER.decode(await response.whole(by))
         return exchange.complete_response(answer.choices[0].message.content)
 
-    async def Stream(  # type: ignore[override]  # noqa: N802 - the protocol's name
-        self, request: StreamRequest, context: StreamContext
-    ) -> AsyncGenerator[StreamResponse, None]:
+    async def stream(self, request: StreamRequest, context: StreamContext) -> AsyncGenerator[StreamResponse, None]:
         by = asyncio.get_running_loop().time() + ANSWER_S
         async with await self._post(exchange.asked(request), by) as response:
             rest = b""
@@ -126,10 +133,16 @@ def _texts(events: list[bytes]) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def _listening(servicer: RouterServiceServicer) -> AsyncGenerator[Address, None]:
+async def _listening(bare: _Bare) -> AsyncGenerator[Address, None]:
     """Serve on a free port, without any option."""
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Complete": grpc.unary_unary_rpc_method_handler(
+            bare.complete, CompleteRequest.FromString, CompleteResponse.SerializeToString
+        ),
+        "Stream": grpc.unary_stream_rpc_method_handler(bare.stream, StreamRequest.FromString, StreamResponse.SerializeToString),
+    }
     server = grpc.aio.server()
-    add_RouterServiceServicer_to_server(servicer, server)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

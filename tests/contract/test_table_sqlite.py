@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from junctor.adapters.tables.sqlite import SqliteStore, StoreFormatError, StoreInUseError
-from junctor.ports.table import Add, IndexSpec, Key, PutNew, Query, TableSpec, UnavailableError, Update
+from junctor.ports.table import Add, Done, IndexSpec, Key, PutNew, Query, TableSpec, UnavailableError, Update
 from tests.support.tables import KEY, SAMPLE, all_items, done, item, stored
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +144,28 @@ async def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
         SqliteStore(later)
     with pytest.raises(UnavailableError):
         SqliteStore(tmp_path / "no such folder" / "file")
+
+
+async def test_what_fails_midway_is_undone_alone(tmp_path: Path) -> None:
+    """Half of a batch would stay behind after an error, or take the writes of others with it."""
+    store = SqliteStore(tmp_path / "store.sqlite3")
+    await store.create([SAMPLE])
+    table = store.table(SAMPLE)
+
+    def half(connection: sqlite3.Connection) -> None:
+        table._rows.write(connection, KEY, None, item())
+        raise ZeroDivisionError
+
+    writes = [
+        store.writer.call(half),
+        table.put_new(item(sort="before")),
+        store.writer.call(half),
+        table.put_new(item(sort="last")),
+    ]
+    answers = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ZeroDivisionError, Done, ZeroDivisionError, Done]
+    assert [found["sk"] for found in await all_items(table, Query(partition="P"))] == ["before", "last"]
+    await store.close()
 
 
 async def test_a_full_disk_is_an_error_and_no_lie() -> None:

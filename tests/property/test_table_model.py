@@ -40,22 +40,20 @@ keys = st.builds(Key, st.sampled_from(["P", "Q"]), st.sampled_from(["a", "ab", "
 index_values = st.sampled_from(["1", "2", "é"])
 attributes = st.fixed_dictionaries({}, optional={"a": values, "b": values, "shard": index_values, "due": index_values})
 items = st.builds(lambda key, rest: {"pk": key.partition, "sk": key.sort, **rest}, keys, attributes)
-conditions = st.lists(
-    st.one_of(
-        st.builds(Exists, names),
-        st.builds(Absent, names),
-        st.builds(Equals, names, scalars),
-        st.builds(AtLeast, names, integers),
-    ),
-    max_size=2,
-).map(tuple)
+condition = st.one_of(
+    st.builds(Exists, names),
+    st.builds(Absent, names),
+    st.builds(Equals, names, scalars),
+    st.builds(AtLeast, names, integers),
+)
+conditions = st.lists(condition, max_size=2).map(tuple)
 plain = st.one_of(st.builds(Set, names, values), st.builds(Add, names, integers), st.builds(Remove, names))
 indexed = st.one_of(st.builds(Set, st.sampled_from(["shard", "due"]), index_values), st.builds(Remove, st.just("shard")))
 changes = st.lists(plain | indexed, min_size=1, max_size=3, unique_by=lambda change: change.attribute).map(tuple)
 updates = st.builds(Update, keys, conditions, changes)
 deletes = st.builds(Delete, keys, conditions)
 writes = st.one_of(st.builds(PutNew, items), updates, deletes)
-checks = st.builds(Check, keys, conditions.filter(bool))
+checks = st.builds(Check, keys, st.lists(condition, min_size=1, max_size=2).map(tuple))
 transactions = st.lists(writes | checks, min_size=1, max_size=4)
 bounds = st.tuples(index_values, index_values).map(lambda pair: (min(pair), max(pair)))
 queries = st.builds(

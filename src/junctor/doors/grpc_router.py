@@ -35,7 +35,7 @@ def handlers(rpc: RouterRpc) -> grpc.GenericRpcHandler:
 
     def unbuilt(method: str) -> "grpc.RpcMethodHandler[bytes, Message]":
         async def refuse(_: bytes, context: Context) -> None:
-            await _answered(context, lambda: rpc.unbuilt(method, _api_key(context)))
+            await _answered(context, lambda: rpc.unbuilt(method, _api_key(context), context.time_remaining()))
 
         return grpc.unary_unary_rpc_method_handler(refuse, response_serializer=_serialize)
 

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 
 from junctor.domain.lease import Lease, Slot
+from junctor.ports.ambient import Clock
 from junctor.records.ids import SLOT_NUMBER_MAX
 
 
@@ -26,14 +27,15 @@ class HeldLease:
         """Tell whether a new slot may be opened in it."""
         return not self.fenced and now_ms <= self.lease.until_ms and self._next <= SLOT_NUMBER_MAX
 
-    async def take(self, now_ms: int) -> Slot | None:
-        """Hand out the next slot once the window has room for it; None if the lease became unusable meanwhile."""
-        while self.usable(now_ms):
+    async def take(self, clock: Clock) -> Slot | None:
+        """Hand out the next slot once the window has room for it; None if the lease cannot be used any more."""
+        while self.usable(clock.now_ms()):
             if self._room() > 0:
                 number, self._next = self._next, self._next + 1
                 self._unacknowledged[number] = None
                 return Slot(self.lease.account, self.lease.id, number)
             await self._wait()
+        self.fence()
         return None
 
     def acknowledge(self, slot: Slot) -> None:
@@ -42,7 +44,10 @@ class HeldLease:
         self._wake()
 
     def fence(self) -> None:
-        """Open no further slot in it: somebody closed it, or the fate of one of its numbers is not known."""
+        """Open no further slot in it, and let nobody wait for one.
+
+        Somebody closed it, the fate of one of its numbers is not known, or its time or its numbers are used up.
+        """
         self.fenced = True
         self._wake()
 

@@ -74,12 +74,16 @@ class Ledger:
             LedgerUnavailableError: the store does not answer; nothing was charged.
         """
         try:
-            for _ in range(LEASES_TRIED):
+            tried = 0
+            while tried < LEASES_TRIED:
                 held = await self._lease(call.caller.account)
-                slot = await held.take(self._clock.now_ms())
-                hold = await self._open(call, held, slot) if slot else None
+                slot = await held.take(self._clock)
+                if slot is None:
+                    continue  # nothing was sent, and another call's trouble is not one of our tries
+                hold = await self._open(call, held, slot)
                 if hold is not None:
                     return hold
+                tried += 1
         except StoreError as error:
             raise LedgerUnavailableError("The ledger cannot be written at present.", 1.0) from error
         raise LedgerUnavailableError("The ledger closed this instance's leases.", 1.0)
@@ -111,12 +115,15 @@ class Ledger:
         return task
 
     async def drain(self, timeout_s: float) -> int:
-        """Wait for everything under way and return how many tasks had to be given up."""
-        if not self._tasks:
-            return 0
-        _, unfinished = await asyncio.wait(self._tasks, timeout=timeout_s)
+        """Wait for everything under way, and what it begins, and return how many tasks had to be given up."""
+        loop = asyncio.get_running_loop()
+        give_up_at_s = loop.time() + timeout_s
+        while self._tasks and loop.time() < give_up_at_s:
+            await asyncio.wait(self._tasks, timeout=give_up_at_s - loop.time())
+        unfinished = tuple(self._tasks)
         for task in unfinished:
             task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
         return len(unfinished)
 
     async def _lease(self, account: str) -> HeldLease:
@@ -174,14 +181,16 @@ class Ledger:
 
     async def _end(self, opened: Generation, ended: Generation) -> None:
         """Try until the slot has ended, or until any closer may have expired it."""
-        give_up_at_ms = opened.deadline_at_ms + CLOSE_MARGIN_MS
+        loop = asyncio.get_running_loop()
+        remaining_ms = max(opened.deadline_at_ms - self._clock.now_ms(), 0)
+        give_up_at_s = loop.time() + (remaining_ms + CLOSE_MARGIN_MS) / 1000
         tried = 0
         while True:
             try:
                 ending = await protocol.end_slot(self._table, opened, ended)
                 break
             except StoreError:
-                if self._clock.now_ms() > give_up_at_ms:
+                if loop.time() > give_up_at_s:
                     self._telemetry.count(Counter.SETTLE_LOST)
                     return
                 await asyncio.sleep(protocol.backoff_s(self._dice, tried, SETTLE_BACKOFF_MAX_S))

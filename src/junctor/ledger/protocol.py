@@ -15,6 +15,7 @@ from junctor.records import generations, keys, leases
 
 TRIES = 4
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.01, 0.2
+DOUBLINGS_MAX = 16
 
 
 class Opening(Enum):
@@ -71,7 +72,7 @@ async def end_slot(table: Table, opened: Generation, ended: Generation) -> Endin
 
 def backoff_s(dice: Dice, tries: int, longest_s: float = BACKOFF_MAX_S) -> float:
     """Return how long to wait after so many failed tries: full jitter, doubling."""
-    return min(BACKOFF_FIRST_S * 2.0**tries, longest_s) * dice.uniform()
+    return min(BACKOFF_FIRST_S * 2.0 ** min(tries, DOUBLINGS_MAX), longest_s) * dice.uniform()
 
 
 async def _put(table: Table, dice: Dice, item: Item) -> Done | Refused:

@@ -4,7 +4,7 @@ from junctor.domain.account import Account, ApiKey, KeyScope
 from junctor.policy import api_keys
 from junctor.ports.ambient import Clock, Dice
 from junctor.ports.secrets import Secrets
-from junctor.ports.table import Refused, Table
+from junctor.ports.table import Done, Table
 from junctor.records import accounts, ids
 
 
@@ -40,5 +40,6 @@ class Accounts:
                 created_at_ms=self._clock.now_ms(),
                 scope=scope,
             )
-            if not isinstance(await self._table.put_new(accounts.api_key_item(key)), Refused):
+            answer = await self._table.put_new(accounts.api_key_item(key))
+            if isinstance(answer, Done) or (answer.old is not None and accounts.api_key_of(answer.old) == key):
                 return text

@@ -65,6 +65,7 @@ class Admission:
     async def _find(self, lookup_id: str) -> ApiKey | None:
         entry = self._cache.get(lookup_id)
         if entry is not None and self._clock.monotonic_s() < entry.until_s:
+            self._cache.move_to_end(lookup_id)
             return entry.key
         task = self._reading.get(lookup_id)
         if task is None:

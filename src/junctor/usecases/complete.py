@@ -17,10 +17,10 @@ async def complete(services: Services, call: Call, trail: Trail) -> Answer:
     """Answer a call as a whole. Raises JunctorError."""
     plan = settle.plan(services, call, trail)
     holding = services.ledger.begin(call, plan)
-    async with settle.void_on_error(services, holding):
+    async with settle.void_on_error(services, holding, call):
         work = attempt.whole(services, call, plan, trail)
         candidate, completion = await settle.beside(services, holding, call, work)
-        hold = await holding.ready()
+        hold = await settle.held(services, holding, call)
 
     trail.usage = completion.usage or counting.estimate(call.spec, counting.completion_bytes(completion))
     trail.finish_reason = completion.choices[0].finish_reason

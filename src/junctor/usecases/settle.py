@@ -1,7 +1,7 @@
 """The two seams to the ledger as the stories use them: a hold beside the upstream call, a settlement at every end.
 
 Whatever happens to a call, its slot ends: SETTLED if an answer began, VOID if none did. A caller who waits for an error is told
-only after that; for one who has left, the ledger goes on by itself.
+after that, unless the store is slow; for one who has left, the ledger goes on by itself.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from junctor.domain.call import Call, Outcome
+from junctor.domain.call import Call, Hold, Outcome
 from junctor.domain.errors import DeadlineError, JunctorError, NoEligibleEndpointError
 from junctor.domain.lease import SlotState
 from junctor.domain.routing import Plan
@@ -20,6 +20,9 @@ from junctor.usecases.services import Services
 from junctor.usecases.trail import Trail
 
 VOID = Outcome(state=SlotState.VOID)
+VOID_WAIT_S, VOID_WAIT_LEAST_S = 2.0, 0.1
+"""How long an error waits for its slot to end: at most, and where the deadline has passed."""
+
 T = TypeVar("T")
 
 
@@ -34,16 +37,37 @@ def plan(services: Services, call: Call, trail: Trail) -> Plan:
 
 
 @asynccontextmanager
-async def void_on_error(services: Services, holding: Holding) -> AsyncGenerator[None, None]:
+async def void_on_error(services: Services, holding: Holding, call: Call) -> AsyncGenerator[None, None]:
     """End a hold as VOID if the body fails: before the error goes on to a caller who waits, else by itself."""
     try:
         yield
     except JunctorError:
-        await services.ledger.abandon(holding, VOID)
+        remaining_s = call.deadline_at - asyncio.get_running_loop().time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(max(remaining_s, VOID_WAIT_LEAST_S), VOID_WAIT_S)):
+                await services.ledger.abandon(holding, VOID)
         raise
     except BaseException:
         services.ledger.abandon_later(holding, VOID)
         raise
+
+
+async def held(services: Services, holding: Holding, call: Call) -> Hold:
+    """Wait for the hold of an answer that has come; without it, the answer is thrown away.
+
+    Raises:
+        LedgerUnavailableError: there will be no hold.
+        DeadlineError: the caller's time is up.
+    """
+    try:
+        async with asyncio.timeout_at(call.deadline_at):
+            return await holding.ready()
+    except JunctorError:
+        services.telemetry.count(Counter.WASTED_UPSTREAM)
+        raise
+    except TimeoutError:
+        services.telemetry.count(Counter.WASTED_UPSTREAM)
+        raise DeadlineError("ledger") from None
 
 
 async def beside(services: Services, holding: Holding, call: Call, work: Coroutine[Any, Any, T]) -> T:
@@ -67,8 +91,7 @@ async def beside(services: Services, holding: Holding, call: Call, work: Corouti
             return await work
     except TimeoutError:
         if holding.failed:
-            services.telemetry.count(Counter.WASTED_UPSTREAM)
-            await holding.ready()
+            await held(services, holding, call)
         raise DeadlineError("upstream") from None
     finally:
         holding.task.remove_done_callback(give_up)

@@ -23,11 +23,11 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
     """Answer a call step by step: what became known together comes together, a Finished last. Raises JunctorError."""
     plan = settle.plan(services, call, trail)
     holding = services.ledger.begin(call, plan)
-    async with settle.void_on_error(services, holding):
+    async with settle.void_on_error(services, holding, call):
         work = attempt.begin(services, call, plan, trail)
         candidate, flow = await settle.beside(services, holding, call, work)
         try:
-            hold = await holding.ready()
+            hold = await settle.held(services, holding, call)
         except BaseException:
             await flow.batches.aclose()
             raise

@@ -7,7 +7,6 @@ since DynamoDB does not tell it.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias, cast
@@ -18,7 +17,7 @@ from junctor.adapters.tables.dynamodb_expressions import key_part, operation_par
 from junctor.adapters.tables.dynamodb_values import decode_item, encode_item
 from junctor.adapters.tables.paging import check_query, place_of, start_of, token_of
 from junctor.adapters.tables.rules import write_units
-from junctor.adapters.tables.values import check_batch, check_key, check_operation, check_transaction
+from junctor.adapters.tables.values import check_batch, check_key, check_operation, check_transaction, table_token
 from junctor.ports.table import (
     Capacity,
     Change,
@@ -43,7 +42,6 @@ from junctor.ports.table import (
 
 BATCH_GET_MAX = 100
 BATCH_PUT_MAX = 25
-TOKEN_CHARACTERS_MAX = 36
 
 _COUNTED = {"ReturnConsumedCapacity": "TOTAL"}
 
@@ -148,7 +146,7 @@ class DynamoTable:
         for operation in check_transaction(self._spec, operations, token):
             name, parts = operation_parts(operation)
             entries.append({name: {"TableName": self._name, **parts}})
-        request = {"TransactItems": entries, "ClientRequestToken": _short(token), **_COUNTED}
+        request = {"TransactItems": entries, "ClientRequestToken": table_token(self._name, token), **_COUNTED}
         try:
             answer = await self._calls.write(self._client.transact_write_items, **request)
         except RefusedCall as refusal:
@@ -232,8 +230,3 @@ def _units(answer: _Answer) -> float:
     counted = answer.get("ConsumedCapacity", ())
     entries = cast("Sequence[Mapping[str, float]]", counted if isinstance(counted, list) else [counted])
     return sum(float(entry.get("CapacityUnits", 0.0)) for entry in entries if entry)
-
-
-def _short(token: str) -> str:
-    """Return a token that DynamoDB takes: itself, or its digest if it is too long."""
-    return token if len(token) <= TOKEN_CHARACTERS_MAX else hashlib.sha256(token.encode()).hexdigest()[:TOKEN_CHARACTERS_MAX]

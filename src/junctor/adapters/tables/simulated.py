@@ -24,6 +24,7 @@ from junctor.adapters.tables.values import (
     check_transaction,
     item_size,
     operation_key,
+    table_token,
 )
 from junctor.ports.table import (
     Capacity,
@@ -253,16 +254,17 @@ class SimulatedTable:
     async def transact(self, operations: Sequence[Operation], token: str) -> Done | Refused:
         """Apply all operations or none."""
         checked = check_transaction(self._spec, operations, token)
+        own_token = table_token(self._spec.name, token)
 
         def apply() -> Done | Refused:
             olds = [self._now(operation_key(operation)) for operation in checked]
-            if self._store.repeats(checked, token):
+            if self._store.repeats(checked, own_token):
                 return Done(None, Capacity(read_units=transaction_units(olds, olds)))
             answer, news = decide_all(checked, olds)
             if isinstance(answer, Done):
                 for key, _, new in writes_of(checked, olds, news):
                     self._store.put(self._spec, key, new)
-                self._store.remember(checked, token)
+                self._store.remember(checked, own_token)
             return deepcopy(answer)
 
         return await self._store.write(apply)

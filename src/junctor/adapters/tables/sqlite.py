@@ -4,6 +4,9 @@ One thread writes, with group commit, WAL and synchronous=FULL, so an acknowledg
 Another thread reads on its own connection: in WAL mode a reader never waits for the writer, a statement begun after a commit
 sees it, and the event loop never waits for a disk. One process owns a file: a second one is refused. Expired items stay
 readable until the writer sweeps them, as on DynamoDB. Reads of an index are consistent here, more than the port promises.
+
+Measured on two shared cores: reading itself takes 6 to 9 us; through the thread a read takes 20 us when many wait, and 40 to
+70 us alone. That is the price for a loop that is never held up by a read from a cold disk or a page of 1 MB.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ from junctor.adapters.tables.values import (
     check_transaction,
     item_size,
     operation_key,
+    table_token,
 )
 from junctor.ports.table import (
     Capacity,
@@ -163,17 +167,18 @@ class SqliteTable:
     async def transact(self, operations: Sequence[Operation], token: str) -> Done | Refused:
         """Apply all operations or none."""
         checked = check_transaction(self._spec, operations, token)
+        own_token = table_token(self._spec.name, token)
 
         def work(connection: sqlite3.Connection) -> Done | Refused:
             now_s = self._store.now_s()
             olds = [self._rows.read(connection, operation_key(operation)) for operation in checked]
-            if sqlite_rows.repeats(connection, checked, token, now_s):
+            if sqlite_rows.repeats(connection, checked, own_token, now_s):
                 return Done(None, Capacity(read_units=transaction_units(olds, olds)))
             answer, news = decide_all(checked, olds)
             if isinstance(answer, Done):
                 for key, old, new in writes_of(checked, olds, news):
                     self._rows.write(connection, key, old, new)
-                sqlite_rows.remember(connection, checked, token, now_s)
+                sqlite_rows.remember(connection, checked, own_token, now_s)
             return answer
 
         return await self._store.writer.call(work)

@@ -5,6 +5,7 @@ content (a key that is empty, an integer of 39 digits, an item above 400 KB) is 
 what passes on one store passes on all. Invariant: a checked item shares no mutable part with the caller's.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
@@ -43,6 +44,8 @@ TRANSACT_BYTES_MAX = 4 * 1024 * 1024
 PARTITION_BYTES_MAX = 2048
 SORT_BYTES_MAX = 1024
 NESTING_MAX = 32
+
+TOKEN_CHARACTERS = 36
 
 TOKEN_LIFE_S = 600
 """How long a transaction's token is remembered."""
@@ -142,6 +145,14 @@ def check_transaction(spec: TableSpec, operations: Sequence[Operation], token: s
     if len({operation_key(operation) for operation in checked}) < len(checked):
         raise ValueError("a transaction has two operations on one item")
     return checked
+
+
+def table_token(table: str, token: str) -> str:
+    """Return a transaction's token as it is kept: bound to its table, and of the 36 characters that DynamoDB takes.
+
+    DynamoDB knows a token for a whole account and region, in which several deployments may live.
+    """
+    return hashlib.sha256(f"{table}\n{token}".encode()).hexdigest()[:TOKEN_CHARACTERS]
 
 
 def operation_key(operation: Operation) -> Key:

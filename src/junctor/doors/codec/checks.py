@@ -6,6 +6,7 @@ Protobuf keeps unknown fields and unknown enum values silently; an ignored limit
 import math
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import TypeVar
 
 import msgspec
@@ -17,7 +18,10 @@ from junctor.domain.errors import InvalidFieldError
 
 VIOLATIONS_MAX = 50
 T = TypeVar("T")
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]*")
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+"""Brackets as signed bytes: one level down, or up again."""
+_NO_BRACKETS = bytes(set(range(256)).difference(b"[]{}"))
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -31,6 +35,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     json_depth_max: int = 64
     string_bytes_max: int = 16 << 20
     name_chars_max: int = 256
+    identifier_chars_max: int = 64
+    model_bytes_max: int = 128
 
 
 class Checks:
@@ -73,6 +79,20 @@ class Checks:
             self.wrong(path, f"is longer than {self.limits.name_chars_max} characters, or not printable")
         return value
 
+    def identifier(self, value: str, path: str) -> str:
+        """Ask for the name of something that a provider's own code refers to, in the letters that all of them take."""
+        most = self.limits.identifier_chars_max
+        if len(value) > most or not _IDENTIFIER.fullmatch(value):
+            self.wrong(path, f"is longer than {most} characters, or has others than letters, digits, underscore and hyphen")
+            return value
+        return self.name(value, path)
+
+    def model(self, value: str, path: str) -> str:
+        """Ask for the name of a model; it stands in each generation's record, whose size is bounded."""
+        if len(value.encode()) > self.limits.model_bytes_max:
+            self.wrong(path, f"is longer than {self.limits.model_bytes_max} bytes")
+        return self.name(value, path)
+
     def count(self, number: int, most: int, path: str) -> None:
         """Bound the length of a list."""
         if number > most:
@@ -94,30 +114,25 @@ class Checks:
     def json(self, value: str, path: str, *, an_object: bool = False) -> str:
         """Ask for well-formed JSON text of bounded depth, an object if said so."""
         self.text(value, path)
-        if _depth(value) > self.limits.json_depth_max:
+        try:
+            msgspec.json.decode(value, type=msgspec.Raw)
+        except RecursionError:
             self.wrong(path, f"is JSON deeper than {self.limits.json_depth_max}")
             return value
-        try:
-            parsed = msgspec.json.decode(value)
         except (msgspec.DecodeError, UnicodeError):
             self.wrong(path, "is not JSON")
             return value
-        if an_object and not isinstance(parsed, dict):
+        if _deeper(value, self.limits.json_depth_max):
+            self.wrong(path, f"is JSON deeper than {self.limits.json_depth_max}")
+        if an_object and not value.lstrip(" \t\r\n").startswith("{"):
             self.wrong(path, "is not a JSON object")
         return value
 
 
-def _depth(text: str) -> int:
-    """Return how deep brackets nest; an upper bound where few are there, as most texts need no more."""
-    opening = text.count("[") + text.count("{")
-    if opening <= Limits().json_depth_max:
-        return 0
-    depth = deepest = 0
-    for match in _BRACKETS.finditer(text):
-        first = match[0][0]
-        if first in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif first in "]}":
-            depth -= 1
-    return deepest
+def _deeper(text: str, most: int) -> bool:
+    """Tell whether brackets nest deeper in well-formed JSON, in time that grows with its length only."""
+    if text.count("[") + text.count("{") <= most:
+        return False
+    outside_strings = text.replace("\\\\", "").replace('\\"', "").split('"')[::2]
+    steps = "".join(outside_strings).encode().translate(_STEPS, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > most

@@ -49,7 +49,10 @@ _NUMBERS: dict[str, tuple[float, float]] = {
 }
 _TEXTS = ("verbosity", "user", "service_tier", "prompt_cache_key")
 _FLAGS = ("parallel_tool_calls",)
-_OWN_KEYS = frozenset(field.encode_name for field in msgspec.structs.fields(ChatRequest))
+_OWN_KEYS = frozenset(
+    (*(field.encode_name for field in msgspec.structs.fields(ChatRequest)), *pb.CompletionSpec.DESCRIPTOR.fields_by_name)
+)
+_EXTRA = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpec:
@@ -58,7 +61,7 @@ def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpe
     present = {field.name: value for field, value in message.ListFields()}
     checks.count(len(message.metadata), checks.limits.metadata_max, f"{path}.metadata")
     return CompletionSpec(
-        model=checks.name(message.model, f"{path}.model"),
+        model=checks.model(message.model, f"{path}.model"),
         messages=messages.conversation(message.messages, checks, f"{path}.messages"),
         tools=_tools(message.tools, checks, f"{path}.tools"),
         tool_choice=_tool_choice(message, checks, f"{path}.tool_choice"),
@@ -100,7 +103,7 @@ def _tools(tools: Sequence[pb.Tool], checks: Checks, path: str) -> tuple[Tool, .
 def _tool(tool: pb.Tool, checks: Checks, path: str) -> Tool:
     checks.known(tool, path)
     return Tool(
-        name=checks.name(tool.name, f"{path}.name"),
+        name=checks.identifier(tool.name, f"{path}.name"),
         description=checks.text(tool.description, f"{path}.description") if tool.HasField("description") else None,
         parameters=_json_object(tool.parameters_json, checks, f"{path}.parameters_json")
         if tool.HasField("parameters_json")
@@ -146,8 +149,10 @@ def _response_format(message: pb.CompletionSpec, checks: Checks, path: str) -> R
     if kind == "grammar":
         return GrammarFormat(checks.text(inner.grammar, f"{path}.grammar"))
     return JsonSchemaFormat(
-        name=checks.name(inner.name, f"{path}.json_schema.name"),
-        description=inner.description if inner.HasField("description") else None,
+        name=checks.identifier(inner.name, f"{path}.json_schema.name"),
+        description=checks.text(inner.description, f"{path}.json_schema.description")
+        if inner.HasField("description")
+        else None,
         schema=_json_object(inner.schema_json, checks, f"{path}.json_schema.schema_json")
         if inner.HasField("schema_json")
         else None,
@@ -160,7 +165,8 @@ def _stop(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[str, .
         return None
     checks.known(message.stop, path)
     checks.count(len(message.stop.sequences), checks.limits.stop_max, path)
-    for index, sequence in enumerate(message.stop.sequences):
+    for index, sequence in enumerate(message.stop.sequences[: checks.limits.stop_max]):
+        checks.text(sequence, f"{path}.sequences[{index}]")
         if not sequence:
             checks.wrong(f"{path}.sequences[{index}]", "is empty")
     return tuple(message.stop.sequences)
@@ -192,10 +198,11 @@ def _extra(message: pb.CompletionSpec, checks: Checks, path: str) -> str | None:
         return None
     text = _json_object(message.extra_json, checks, path)
     try:
-        parsed = msgspec.json.decode(text)
+        keys = _EXTRA.decode(text).keys()
     except (msgspec.DecodeError, UnicodeError, RecursionError):
+        checks.wrong(path, "has no keys that can be read")
         return None
-    taken = sorted(_OWN_KEYS.intersection(parsed)) if isinstance(parsed, dict) else []
+    taken = sorted(_OWN_KEYS.intersection(keys))
     if taken:
         checks.wrong(path, f"has keys that have fields of their own, or are ours to set: {', '.join(taken)}")
     return text

@@ -32,7 +32,8 @@ def cache_control(holder: pb.Part | pb.Tool, checks: Checks, path: str) -> Cache
         return None
     control = holder.cache_control
     checks.known(control, path)
-    return CacheControl(checks.name(control.type, f"{path}.type"), control.ttl if control.HasField("ttl") else None)
+    ttl = checks.name(control.ttl, f"{path}.ttl") if control.HasField("ttl") else None
+    return CacheControl(checks.name(control.type, f"{path}.type"), ttl)
 
 
 def _message(turn: pb.Message, checks: Checks, path: str) -> Message:
@@ -53,7 +54,9 @@ def _message(turn: pb.Message, checks: Checks, path: str) -> Message:
         tool_calls=tuple(_tool_call(call, checks, f"{path}.tool_calls[{index}]") for index, call in enumerate(turn.tool_calls)),
         tool_call_id=checks.name(turn.tool_call_id, f"{path}.tool_call_id") if turn.HasField("tool_call_id") else None,
         reasoning=checks.text(turn.reasoning, f"{path}.reasoning") if turn.HasField("reasoning") else None,
-        reasoning_details=tuple(_detail(detail, checks, f"{path}.reasoning_details") for detail in turn.reasoning_details),
+        reasoning_details=tuple(
+            _detail(detail, checks, f"{path}.reasoning_details[{index}]") for index, detail in enumerate(turn.reasoning_details)
+        ),
         refusal=checks.text(turn.refusal, f"{path}.refusal") if turn.HasField("refusal") else None,
     )
 

@@ -23,7 +23,10 @@ from junctor.doors import status
 
 DOMAIN = "junctor"
 STATUS_BYTES_MAX = 4096
-TEXT_CHARS_MAX = 512
+MESSAGE_BYTES_MAX = 480
+TEXT_BYTES_MAX = 512
+ENTRY_BYTES_MAX = 160
+RETRY_S_MAX = 86_400.0
 ENTRIES_MAX = 16
 
 
@@ -43,7 +46,7 @@ def _status(error: JunctorError, entries: int) -> status_pb2.Status:
         info.metadata[key] = _cut(value)
     for key, value in _lists(error, entries):
         info.metadata[key] = value
-    written = status_pb2.Status(code=status.row(error).code, message=_cut(error.message))
+    written = status_pb2.Status(code=status.row(error).code, message=_message(error.message))
     for detail in (info, *_further(error, entries)):
         written.details.add().Pack(detail)
     return written
@@ -52,7 +55,7 @@ def _status(error: JunctorError, entries: int) -> status_pb2.Status:
 def _lists(error: JunctorError, entries: int) -> Iterable[tuple[str, str]]:
     if isinstance(error, NoEligibleEndpointError):
         reasons = Counter(exclusion.reason for exclusion in error.excluded)
-        yield "excluded_by", ", ".join(f"{reason}: {number}" for reason, number in sorted(reasons.items()))
+        yield "excluded_by", _cut(", ".join(f"{reason}: {number}" for reason, number in sorted(reasons.items())))
         named = [f"{exclusion.endpoint.id}: {exclusion.reason}" for exclusion in error.excluded]
         yield from _first("excluded", named, entries)
     if isinstance(error, AttemptsFailedError):
@@ -63,7 +66,7 @@ def _lists(error: JunctorError, entries: int) -> Iterable[tuple[str, str]]:
 
 
 def _first(name: str, lines: Sequence[str], entries: int) -> Iterable[tuple[str, str]]:
-    yield name, "; ".join(_cut(line, 160) for line in lines[:entries])
+    yield name, "; ".join(_cut(line, ENTRY_BYTES_MAX) for line in lines[:entries])
     if len(lines) > entries:
         yield "truncated", "true"
 
@@ -72,20 +75,31 @@ def _further(error: JunctorError, entries: int) -> Iterable[Message]:
     if isinstance(error, InvalidFieldError):
         bad = error_details_pb2.BadRequest()
         for field, wrong in error.violations[:entries]:
-            bad.field_violations.add(field=_cut(field, 160), description=_cut(wrong, 160))
+            bad.field_violations.add(field=_cut(field, ENTRY_BYTES_MAX), description=_cut(wrong, ENTRY_BYTES_MAX))
         yield bad
     if isinstance(error, RequestRefusedError):
         refused = error_details_pb2.BadRequest()
         refused.field_violations.add(field="spec", description=_cut(error.metadata.get("provider_message", "")))
         yield refused
     if isinstance(error, ModelNotFoundError):
-        yield error_details_pb2.ResourceInfo(resource_type="model", resource_name=_cut(error.model, 160))
+        yield error_details_pb2.ResourceInfo(resource_type="model", resource_name=_cut(error.model))
     if isinstance(error, RetryableError) and error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        retry.retry_delay.FromMilliseconds(int(min(error.retry_after_s, RETRY_S_MAX) * 1000))
         yield retry
 
 
-def _cut(text: str, most: int = TEXT_CHARS_MAX) -> str:
-    printable = "".join(character if character.isprintable() else " " for character in text[: most + 1])
-    return printable if len(text) <= most else printable[: most - 1] + "…"
+def _message(text: str) -> str:
+    """Bound a message as it travels beside its details: percent-encoded, three bytes for each that is not plain ASCII."""
+    cut = _cut(text, MESSAGE_BYTES_MAX)
+    written = cut.encode()
+    encoded_bytes = len(written) + 2 * sum(byte > ord("~") or byte == ord("%") for byte in written)
+    return cut if encoded_bytes <= MESSAGE_BYTES_MAX else _cut(text, MESSAGE_BYTES_MAX // 3)
+
+
+def _cut(text: str, most: int = TEXT_BYTES_MAX) -> str:
+    """Return printable text of at most so many bytes of UTF-8, with an ellipsis where it was cut."""
+    written = "".join(character if character.isprintable() else " " for character in text[: most + 1]).encode()
+    if len(written) <= most:
+        return written.decode()
+    return written[: most - len("…".encode())].decode(errors="ignore") + "…"

@@ -51,5 +51,7 @@ class Heartbeats:
                 await asyncio.sleep(self._interval_s - silent_for_s)
                 continue
             async with self._lock:
+                if loop.time() - self._sent_at < self._interval_s:
+                    continue  # an answer was being written meanwhile
                 await self._send(answers.heartbeat())
             self._sent_at = loop.time()

@@ -54,7 +54,7 @@ class RouterRpc:
         """Answer a Complete. Raises JunctorError."""
         async with self._guard("Complete") as trail:
             deadline_at = self._deadline_at(timeout_s)
-            caller = await self._admit(api_key, trail)
+            caller = await self._admit(api_key, deadline_at, trail)
             request = _parse(pb.CompleteRequest, body)
             call = self._call(request, caller, deadline_at, streamed=False)
             return answers.complete_response(await complete.complete(self._services, call, trail))
@@ -63,7 +63,7 @@ class RouterRpc:
         """Answer a Stream through `send`, which is never called twice at once. Raises JunctorError."""
         async with self._guard("Stream") as trail:
             deadline_at = self._deadline_at(timeout_s)
-            caller = await self._admit(api_key, trail)
+            caller = await self._admit(api_key, deadline_at, trail)
             request = _parse(pb.StreamRequest, body)
             call = self._call(request, caller, deadline_at, streamed=True)
             async with (
@@ -73,10 +73,11 @@ class RouterRpc:
                 async for events in batches:
                     await line.send(answers.stream_response(events))
 
-    async def unbuilt(self, method: str, api_key: str | None) -> None:
+    async def unbuilt(self, method: str, api_key: str | None, timeout_s: float | None) -> None:
         """Refuse a method that this version does not answer. Raises JunctorError."""
         async with self._guard(method) as trail:
-            await self._admit(api_key, trail)
+            deadline_at = self._deadline_at(timeout_s)
+            await self._admit(api_key, deadline_at, trail)
             raise NotBuiltError(f"{method} is not answered by this version.", method=method)
 
     @asynccontextmanager
@@ -96,8 +97,12 @@ class RouterRpc:
             raise InternalError(incident) from None
         trail.close("OK")
 
-    async def _admit(self, api_key: str | None, trail: Trail) -> Caller:
-        trail.caller = await self._services.admission.admit(api_key, KeyScope.COMPLETION)
+    async def _admit(self, api_key: str | None, deadline_at: float, trail: Trail) -> Caller:
+        try:
+            async with asyncio.timeout_at(deadline_at):
+                trail.caller = await self._services.admission.admit(api_key, KeyScope.COMPLETION)
+        except TimeoutError:
+            raise DeadlineError("admission") from None
         return trail.caller
 
     def _deadline_at(self, timeout_s: float | None) -> float:

@@ -1,0 +1,64 @@
+"""On what was measured, and which code: figures without this say little. No names of hosts, users or folders."""
+
+import asyncio
+import os
+import platform
+from asyncio.subprocess import DEVNULL, PIPE
+from importlib.metadata import version
+from pathlib import Path
+
+from msgspec import Struct
+
+PACKAGES = ("grpcio", "h11", "httpcore", "httpx", "msgspec", "protobuf", "uvloop")
+_GIT_S = 10.0
+_ROOT = Path(__file__).parents[2]
+
+
+class Machine(Struct, frozen=True):
+    """Where a run took place. `commit` is empty outside a git checkout, `modified` tells that the code was ahead of it."""
+
+    system: str
+    cpu: str
+    cores: int
+    python: str
+    packages: dict[str, str]
+    commit: str
+    modified: bool
+
+
+async def describe() -> Machine:
+    """Look at this machine and checkout."""
+    return Machine(
+        system=f"{platform.system()} {platform.machine()}",
+        cpu=_cpu(),
+        cores=os.cpu_count() or 1,
+        python=platform.python_version(),
+        packages={name: version(name) for name in PACKAGES if name != "uvloop" or platform.system() != "Windows"},
+        commit=await _git("rev-parse", "HEAD"),
+        modified=bool(await _git("status", "--porcelain")),
+    )
+
+
+def _cpu() -> str:
+    """Return the processor's model, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor()
+
+
+async def _git(*arguments: str) -> str:
+    """Return what git says, nothing if it cannot say."""
+    try:
+        process = await asyncio.create_subprocess_exec("git", *arguments, stdout=PIPE, stderr=DEVNULL, cwd=_ROOT)
+    except OSError:
+        return ""
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), _GIT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return ""
+    return said.decode().strip() if process.returncode == 0 else ""

@@ -1,0 +1,224 @@
+"""Does anything that can be sent bring the server out of countenance? `poe fuzz`: thousands of requests that nobody sane sends.
+
+A real server, ledger and store in this process, behind a provider that answers whatever reaches it; the requests go out as raw
+bytes. Each must end as errors.md says (fuzz_judge), in time; what reaches the provider must be JSON that says nothing twice;
+the ledger must know exactly the calls that were answered; the log must tell of no bug; and the server must answer a good call
+at the end. The seed fixes every request.
+"""
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from google.rpc import error_details_pb2, status_pb2
+from msgspec import Struct
+
+from junctor.client import JunctorRpcError
+from junctor.domain.lease import SlotState
+from junctor.records.tables import CORE
+from junctor.v1.router_service_pb2 import CompleteResponse, StreamResponse
+from tests.fault.fuzz_cases import Case, make_case
+from tests.fault.fuzz_judge import SETTINGS, Ending, read_json, wrong
+from tests.support.harness import CREDENTIALS, MODEL, Router, running_router
+from tests.support.scripted_upstream import Request, ScriptedUpstream, Step, chat_answer, chat_events, sse, status
+from tests.support.slots import generations_by_id
+
+CONCURRENCY = 16
+CALL_TIMEOUT_S = 20.0
+DECODABLE_LEAST = 0.1
+HEX_SHOWN = 4000
+WITHOUT_CREDENTIALS = "GROQ_API_KEY"
+_SERVICE = "/junctor.v1.RouterService/"
+_DETAILS = "grpc-status-details-bin"
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What came of it. `endings` counts (group, status, reason); a group is noise, mutated or credentials."""
+
+    seed: int
+    requests: int
+    mutated: int
+    decodable: int
+    endings: dict[tuple[str, str, str], int]
+    slowest_s: float
+    violations: tuple[str, ...]
+
+    @property
+    def decodable_share(self) -> float:
+        """Return which share of the mutated messages passed the decoder."""
+        return self.decodable / max(self.mutated, 1)
+
+    def lines(self) -> Iterator[str]:
+        """Write it for people."""
+        yield f"seed                     {self.seed}"
+        yield f"requests                 {self.requests}, {self.mutated} of them mutated from valid messages"
+        yield f"pass the decoder         {self.decodable} of the mutated ({self.decodable_share:.0%})"
+        yield f"slowest answer           {self.slowest_s:.2f} s"
+        groups = ("noise", "mutated", "credentials")
+        yield f"{'status':<24} {'reason':<24}" + "".join(f"{group:>12}" for group in groups)
+        for code, reason in sorted({(code, reason) for _, code, reason in self.endings}):
+            counts = "".join(f"{self.endings.get((group, code, reason), 0):>12}" for group in groups)
+            yield f"{code:<24} {reason or '-':<24}{counts}"
+        yield f"violations               {len(self.violations)}"
+        yield from (f"  {violation}" for violation in self.violations[:20])
+
+
+class Provider:
+    """A provider that answers all that it gets, and notes what no provider should get."""
+
+    def __init__(self) -> None:
+        self.wrong: list[str] = []
+        self.upstream = ScriptedUpstream(self._script)
+
+    def _script(self, request: Request) -> Iterator[Step]:
+        pairs: list[tuple[str, object]] = []
+
+        def keep(found: list[tuple[str, object]]) -> dict[str, object]:
+            pairs[:] = found
+            return dict(found)
+
+        try:
+            read_json(request.body, keep)
+        except (ValueError, RecursionError):
+            self.wrong.append(f"the provider got what is not JSON: {request.body[:HEX_SHOWN].hex()}")
+            return iter(status(400))
+        body = dict(pairs)
+        if len(body) < len(pairs):
+            self.wrong.append(f"the provider got a key twice: {request.body[:HEX_SHOWN].hex()}")
+        if body["stream"]:
+            return sse(chat_events([{"content": "fine"}, {"content": "."}]))
+        return iter(chat_answer("fine."))
+
+
+async def fuzz(folder: Path, *, requests: int, seed: int) -> Report:
+    """Send the requests to a server of its own, 16 at a time, and judge every ending."""
+    provider = Provider()
+    async with provider.upstream as upstream:
+        # All endpoints lead to the one provider; those of the provider without a credential are left out by the router.
+        kept = {name: value for name, value in CREDENTIALS.items() if name != WITHOUT_CREDENTIALS}
+        async with running_router(folder, {}, settings=SETTINGS, credentials=kept) as router:
+            for served in router.core.catalog.current().endpoints.values():
+                for endpoint in served:
+                    router.core.catalog.locate(endpoint.id, upstream.base_url)
+            run = _Run(seed, requests)
+            async with grpc.aio.insecure_channel(router.target) as channel:
+                await asyncio.gather(*(run.worker(channel, router.api_key) for _ in range(CONCURRENCY)))
+            found = [*run.violations, *provider.wrong, *await _aftermath(router, run)]
+    return Report(
+        seed=seed,
+        requests=requests,
+        mutated=run.mutated,
+        decodable=run.decodable,
+        endings=dict(run.endings),
+        slowest_s=run.slowest_s,
+        violations=tuple(found),
+    )
+
+
+class _Run:
+    """The requests that are still to be sent, and what came of the others."""
+
+    def __init__(self, seed: int, requests: int) -> None:
+        self._seed = seed
+        self._indices = iter(range(requests))
+        self.mutated = 0
+        self.decodable = 0
+        self.slowest_s = 0.0
+        self.endings: Counter[tuple[str, str, str]] = Counter()
+        self.violations: list[str] = []
+
+    @property
+    def answered(self) -> int:
+        """Return how many requests were answered with OK."""
+        return sum(number for (_, code, _), number in self.endings.items() if code == "OK")
+
+    async def worker(self, channel: grpc.aio.Channel, api_key: str) -> None:
+        """Send requests one after the other until there are no more."""
+        for index in self._indices:
+            case = make_case(self._seed, index, api_key)
+            started_s = time.monotonic()
+            ending = await _send(channel, case)
+            self.slowest_s = max(self.slowest_s, time.monotonic() - started_s)
+            self.endings["credentials" if case.credentials else "mutated" if case.mutated else "noise", *_met(ending)] += 1
+            self.mutated += case.mutated
+            self.decodable += case.mutated and case.decoded() is not None
+            problem = wrong(case, ending)
+            if problem is not None:
+                credentials = f" (credentials: {case.credentials})" if case.credentials else ""
+                self.violations.append(
+                    f"request {case.index}, {case.method}, {case.kind}{credentials} {problem}; "
+                    f"{len(case.body)} bytes: {case.body[:HEX_SHOWN].hex()}"
+                )
+
+
+async def _send(channel: grpc.aio.Channel, case: Case) -> Ending:
+    try:
+        if case.method == "Complete":
+            unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_SERVICE + case.method)
+            answer = CompleteResponse.FromString(await unary(case.body, timeout=CALL_TIMEOUT_S, metadata=case.metadata))
+            return Ending("OK", whole=bool(answer.generation_id) and len(answer.choices) == 1)
+        stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(_SERVICE + case.method)
+        events = [
+            event.WhichOneof("event")
+            async for response in stream(case.body, timeout=CALL_TIMEOUT_S, metadata=case.metadata)
+            for event in StreamResponse.FromString(response).events
+        ]
+        return Ending("OK", whole=events[:1] == ["opened"] and events[-1] == "finished" and events.count("finished") == 1)
+    except grpc.aio.AioRpcError as error:
+        trailers = [(key, value if isinstance(value, bytes) else value.encode()) for key, value in error.trailing_metadata()]
+        size = sum(len(key) + len(value) for key, value in trailers)
+        return Ending(error.code().name, _reason(dict(trailers)), error.details() or "", trailers=size)
+
+
+def _reason(trailers: dict[str, bytes]) -> str:
+    info = error_details_pb2.ErrorInfo()
+    for detail in status_pb2.Status.FromString(trailers.get(_DETAILS, b"")).details:
+        if detail.Unpack(info) and info.domain == "junctor":
+            return str(info.reason)
+    return ""
+
+
+def _met(ending: Ending) -> tuple[str, str]:
+    return ending.code, ending.reason
+
+
+async def _aftermath(router: Router, run: _Run) -> list[str]:
+    """Look at what the requests left behind: a good call, the records, the log."""
+    found: list[str] = []
+    try:
+        async with router.client() as client:
+            await client.complete("Still there?", model=MODEL, timeout_s=CALL_TIMEOUT_S)
+    except JunctorRpcError as error:
+        found.append(f"a good call was refused at the end: {error}")
+    records = await generations_by_id(router.core.store.table(CORE), router.account)
+    states = Counter(record.state for record in records.values())
+    if states != {SlotState.SETTLED: run.answered + 1}:
+        kept = ", ".join(f"{number} {state.value}" for state, number in states.items())
+        found.append(f"{run.answered + 1} calls were answered, the records are {kept}")
+    log = router.log.read_text(encoding="utf-8").splitlines()
+    return found + [f"the log tells of a bug: {line}" for line in log if json.loads(line)["kind"] == "incident"]
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="poe fuzz", description="Send fuzzed requests to a real server and judge each ending."
+    )
+    parser.add_argument("--requests", type=int, default=2000, help="how many to send (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="fixes every request (default: %(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="junctor-fuzz-") as folder:
+        report = asyncio.run(fuzz(Path(folder), requests=options.requests, seed=options.seed))
+    print(*report.lines(), sep="\n")
+    return 1 if report.violations or report.decodable_share < DECODABLE_LEAST else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,175 @@
+"""A caller who leaves: the provider is let go within a second, the slot ends, nothing lingers, and nothing is called a bug."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from junctor.client import AsyncClient
+from junctor.domain.lease import SlotState
+from tests.support.harness import Router
+from tests.support.pipeline import FIRST, MODEL, PATIENCE_S, ended, line_of, log_lines, one_endpoint, only_these_tasks, tasks
+from tests.support.scripted_upstream import (
+    STREAM_HEAD,
+    Script,
+    ScriptedUpstream,
+    Send,
+    Stall,
+    Step,
+    WaitClosed,
+    chat_chunk,
+    chunk,
+    head,
+)
+
+PROMPT = "y" * 80
+BEGUN: list[Step] = [Send(STREAM_HEAD + chunk(chat_chunk({"content": "x" * 40}))), WaitClosed()]
+SILENT: list[Step] = [WaitClosed()]
+HEADERS_ONLY: list[Step] = [Send(STREAM_HEAD), WaitClosed()]
+GONE_WITHIN_S = 1.0
+
+
+@asynccontextmanager
+async def _calm(
+    folder: Path, caplog: pytest.LogCaptureFixture, script: Script
+) -> AsyncGenerator[tuple[Router, ScriptedUpstream]]:
+    """Run a router in which nothing is left behind at the end: no task, no incident, no line of grpc's own logger."""
+    async with one_endpoint(folder, script) as (router, upstream):
+        async with router.client() as warm:
+            stream = warm.stream(PROMPT, model="no/such")
+            with pytest.raises(Exception, match="MODEL_NOT_FOUND"):
+                await anext(stream)
+        before = tasks()
+        router.log.write_text("")
+        yield router, upstream
+        await only_these_tasks(before)
+        assert log_lines(router, "incident") == []
+        assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def _gone(upstream: ScriptedUpstream) -> None:
+    await asyncio.wait_for(upstream.requests[0].closed.wait(), GONE_WITHIN_S)
+
+
+@pytest.mark.parametrize("script", [SILENT, [Send(head(200, {"content-length": "9"})), WaitClosed()]])
+async def test_complete_is_cancelled(tmp_path: Path, caplog: pytest.LogCaptureFixture, script: list[Step]) -> None:
+    """Else a provider goes on making, and charging for, an answer that nobody waits for."""
+    async with _calm(tmp_path, caplog, script) as (router, upstream):
+        async with router.client() as client:
+            call = asyncio.create_task(client.complete(PROMPT, model=MODEL))
+            await upstream.arrived()
+            call.cancel()
+            await _gone(upstream)
+        record = await ended(router)
+        assert (record.state, record.output_tokens) == (SlotState.VOID, 0)
+        assert (await line_of(router))["status"] == "CANCELLED"
+
+
+@pytest.mark.parametrize("script", [SILENT, HEADERS_ONLY])
+async def test_stream_is_cancelled_before_its_first_token(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, script: list[Step]
+) -> None:
+    """Else a caller who gave up waiting for the first word pays for it, or the provider goes on."""
+    async with _calm(tmp_path, caplog, script) as (router, upstream):
+        async with router.client() as client:
+            stream = client.stream(PROMPT, model=MODEL)
+            reading = asyncio.create_task(anext(stream))  # type: ignore[var-annotated, arg-type]
+            await upstream.arrived()
+            await stream.aclose()
+            await asyncio.gather(reading, return_exceptions=True)
+            await _gone(upstream)
+        assert (await ended(router)).state is SlotState.VOID
+        assert (await line_of(router))["status"] == "CANCELLED"
+
+
+async def _read_first(client: AsyncClient) -> None:
+    """Read the opening and the first delta, and leave."""
+    async with asyncio.timeout(PATIENCE_S), client.stream(PROMPT, model=MODEL) as stream:
+        assert (await anext(stream)).HasField("opened")
+        assert (await anext(stream)).HasField("delta")
+
+
+async def test_stream_is_cancelled_after_its_first_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Else a caller who stops reading makes the provider go on, or gets for nothing what he has read."""
+    async with _calm(tmp_path, caplog, BEGUN) as (router, upstream):
+        async with router.client() as client:
+            await _read_first(client)
+            await _gone(upstream)
+        record = await ended(router)
+        line = await line_of(router)
+        assert (record.state, record.endpoint, record.finish_reason) == (SlotState.SETTLED, FIRST, "error")
+        assert (record.input_tokens, record.output_tokens, record.estimated) == (20, 10, True)
+        assert (line["status"], line["output_tokens"]) == ("CANCELLED", 10)
+
+
+async def test_client_disconnects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Else a caller whose machine dies keeps a provider busy and a generation open."""
+    async with _calm(tmp_path, caplog, BEGUN) as (router, upstream):
+        client = router.client()
+        stream = client.stream(PROMPT, model=MODEL)
+        await anext(stream)
+        await client.close()
+        await _gone(upstream)
+        record = await ended(router)
+        assert (record.state, record.output_tokens, record.estimated) == (SlotState.SETTLED, 10, True)
+
+
+async def test_client_disconnects_while_much_is_sent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Else a caller who leaves while the router writes to him leaves a bug's trace in the log."""
+
+    def endless(_: object) -> "object":
+        yield Send(STREAM_HEAD)
+        while True:
+            yield Send(chunk(chat_chunk({"content": "x" * 4000})))
+
+    async with _calm(tmp_path, caplog, endless) as (router, upstream):  # type: ignore[arg-type]
+        client = router.client()
+        stream = client.stream(PROMPT, model=MODEL)
+        for _ in range(20):
+            await anext(stream)
+        await client.close()
+        await _gone(upstream)
+        assert (await ended(router)).state is SlotState.SETTLED
+
+
+async def test_caller_reads_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Else a caller who asks and does not read makes the router hold an endless answer in memory."""
+    sent = 0
+
+    def endless(_: object) -> "object":
+        nonlocal sent
+        yield Send(STREAM_HEAD)
+        while True:
+            sent += 4000
+            yield Send(chunk(chat_chunk({"content": "x" * 4000})))
+
+    async with _calm(tmp_path, caplog, endless) as (router, upstream), router.client() as client:  # type: ignore[arg-type]
+        stream = client.stream(PROMPT, model=MODEL)
+        await anext(stream)
+        before = -1
+        async with asyncio.timeout(PATIENCE_S):
+            while sent != before:
+                before = sent
+                await asyncio.sleep(0.3)
+        assert sent < 64 << 20
+        await stream.aclose()
+        await _gone(upstream)
+        assert (await ended(router)).state is SlotState.SETTLED
+
+
+async def test_cancelled_calls_do_not_stop_the_next(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Else callers who leave use up slots or connections, until the router serves nobody."""
+    async with _calm(tmp_path, caplog, [Stall()]) as (router, upstream), router.client() as client:
+        calls = [asyncio.create_task(client.complete(PROMPT, model=MODEL)) for _ in range(60)]
+        async with asyncio.timeout(PATIENCE_S):
+            while len(upstream.requests) < 60:
+                await asyncio.sleep(0.01)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        async with asyncio.timeout(PATIENCE_S):
+            for request in upstream.requests:
+                await request.closed.wait()
