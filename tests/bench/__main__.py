@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
     names = [load.name for load in LOADS]
     parser.add_argument("--rounds", type=_count, default=5, help="how often each server meets each load (default 5)")
-    parser.add_argument("--seconds", type=float, default=0.8, help="how long each time, at most (default 0.8)")
+    parser.add_argument("--seconds", type=float, default=0.7, help="how long each time, at most (default 0.7)")
     parser.add_argument("--requests", type=_count, default=100_000, help="calls each time, at most")
     parser.add_argument("--loads", nargs="+", choices=names, default=names, metavar="LOAD", help=f"of {', '.join(names)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file too")

@@ -21,8 +21,6 @@ from msgspec import Struct
 from junctor.bootstrap import native
 from tests.bench.servers import SERVERS
 
-FUNCTIONS_MAX = 40
-
 
 class Function(Struct, frozen=True):
     """A function in a profile; times in seconds, `own_s` without what it called."""
@@ -79,7 +77,7 @@ async def _serve(name: str, base_url: str) -> None:
 def _functions(profile: cProfile.Profile) -> list[Function]:
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = vars(pstats.Stats(profile))["stats"]
     read = [Function(_place(*function), calls, own_s, total_s) for function, (_, calls, own_s, total_s, _) in stats.items()]
-    return sorted(read, key=lambda function: -function.own_s)[:FUNCTIONS_MAX]
+    return sorted(read, key=lambda function: -function.own_s)
 
 
 def _place(file: str, line: int, name: str) -> str:

@@ -9,6 +9,7 @@ from tests.bench.report import Comparison, Report, Row, Spread
 
 _SERVERS = ("load", "server", "calls", "CPU µs", "p50 µs", "p99 µs", "added p50", "added p99")
 _COMPARISONS = ("CPU of", "junctor µs", "proxy µs", "added µs", "junctor/proxy")
+_FUNCTIONS_MAX = 40
 _NOTES = """\
 Median of the rounds (least-most). CPU: user and system time of the server's process alone, for each call; for each
 chunk under stream-burst and stream-spaced. Latency: to the whole answer; of a stream, to its first content. Added:
@@ -47,7 +48,7 @@ def profile(functions: Sequence[Function], calls: int) -> str:
     """Write a profile, for each of so many calls."""
     rows = [
         (f"{found.own_s / calls * 1e6:.1f}", f"{found.total_s / calls * 1e6:.1f}", f"{found.calls / calls:.1f}", found.place)
-        for found in functions
+        for found in functions[:_FUNCTIONS_MAX]
     ]
     return _table(("own µs", "total µs", "times", "function"), rows)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 from urllib.parse import quote
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from msgspec import Struct
@@ -80,15 +81,11 @@ def faults(request: Message) -> Iterator[str]:
         if len(UnknownFieldSet(message)):
             yield f"unknown fields in {message.DESCRIPTOR.name}"
         for field in fields_of(message):
-            value = getattr(message, field.name)
-            if field.enum_type is not None and not field.is_repeated and value not in field.enum_type.values_by_number:
-                yield f"an unknown value in {field.full_name}"
-            if isinstance(value, float) and not math.isfinite(value):
-                yield f"no number in {field.full_name}"
-            if isinstance(value, str):
-                yield from _text_faults(field.full_name, value)
+            held = getattr(message, field.name)
+            for value in held if field.is_repeated else (held,):
+                yield from _value_faults(field, value)
         if isinstance(message, CompletionSpec):
-            yield from _length_faults(message)
+            yield from _spec_faults(message)
 
 
 def read_json(text: str | bytes, pairs: Callable[[list[tuple[str, object]]], object] = dict) -> object:
@@ -112,7 +109,22 @@ def _allowed(case: Case) -> frozenset[tuple[str, str]]:
     return _ANSWERS - {_OK} if any(faults(request)) else _ANSWERS
 
 
-def _length_faults(spec: CompletionSpec) -> Iterator[str]:
+def _value_faults(field: FieldDescriptor, value: object) -> Iterator[str]:
+    if field.enum_type is not None and value not in field.enum_type.values_by_number:
+        yield f"an unknown value in {field.full_name}"
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"no number in {field.full_name}"
+    if isinstance(value, str) and len(value.encode()) > STRING_MAX_BYTES:
+        yield f"too long a text in {field.full_name}"
+    if isinstance(value, str) and value and field.name.endswith("_json"):
+        try:
+            if _depth(read_json(value)) > JSON_DEPTH_MAX:
+                yield f"too deep JSON in {field.full_name}"
+        except (ValueError, RecursionError):
+            yield f"no JSON in {field.full_name}"
+
+
+def _spec_faults(spec: CompletionSpec) -> Iterator[str]:
     lengths = {
         "messages": (len(spec.messages), MESSAGES_MAX),
         "parts": (sum(len(message.parts) for message in spec.messages), PARTS_MAX),
@@ -121,19 +133,7 @@ def _length_faults(spec: CompletionSpec) -> Iterator[str]:
         "metadata": (len(spec.metadata), METADATA_MAX),
     }
     yield from (f"{length} {name}" for name, (length, most) in lengths.items() if length > most)
-
-
-def _text_faults(name: str, text: str) -> Iterator[str]:
-    if len(text.encode()) > STRING_MAX_BYTES:
-        yield f"too long a text in {name}"
-    if name.endswith("_json") and text:
-        try:
-            depth = _depth(read_json(text))
-        except (ValueError, RecursionError):
-            yield f"no JSON in {name}"
-        else:
-            if depth > JSON_DEPTH_MAX:
-                yield f"too deep JSON in {name}"
+    yield from (f"no number for token {token}" for token, bias in spec.logit_bias.items() if not math.isfinite(bias))
 
 
 def _refuse(constant: str) -> NoReturn:

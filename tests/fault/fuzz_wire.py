@@ -31,7 +31,7 @@ from tests.support.scripted_upstream import Request, ScriptedUpstream, Step, cha
 from tests.support.slots import generations_by_id
 
 CONCURRENCY = 16
-CALL_TIMEOUT_S = 20.0
+CALL_TIMEOUT_S = 10.0
 DECODABLE_LEAST = 0.1
 HEX_SHOWN = 4000
 WITHOUT_CREDENTIALS = "GROQ_API_KEY"
@@ -145,11 +145,13 @@ class _Run:
             case = make_case(self._seed, index, api_key)
             started_s = time.monotonic()
             ending = await _send(channel, case)
-            self.slowest_s = max(self.slowest_s, time.monotonic() - started_s)
+            took_s = time.monotonic() - started_s
+            self.slowest_s = max(self.slowest_s, took_s)
             self.endings["credentials" if case.credentials else "mutated" if case.mutated else "noise", *_met(ending)] += 1
             self.mutated += case.mutated
             self.decodable += case.mutated and case.decoded() is not None
-            problem = wrong(case, ending)
+            # A server that is blocked past a deadline may still answer before it notices.
+            problem = f"took {took_s:.1f} s" if took_s > CALL_TIMEOUT_S else wrong(case, ending)
             if problem is not None:
                 credentials = f" (credentials: {case.credentials})" if case.credentials else ""
                 self.violations.append(

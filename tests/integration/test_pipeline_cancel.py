@@ -35,7 +35,7 @@ GONE_WITHIN_S = 1.0
 @asynccontextmanager
 async def _calm(
     folder: Path, caplog: pytest.LogCaptureFixture, script: Script
-) -> AsyncGenerator[tuple[Router, ScriptedUpstream]]:
+) -> AsyncGenerator[tuple[Router, ScriptedUpstream], None]:
     """Run a router in which nothing is left behind at the end: no task, no incident, no line of grpc's own logger."""
     async with one_endpoint(folder, script) as (router, upstream):
         async with router.client() as warm:

@@ -1,4 +1,4 @@
-"""A stream that breaks after its first content: no other endpoint takes over, the caller is told, and what passed is settled."""
+"""A stream that breaks after its first content: no other endpoint takes over, and what passed is told and settled."""
 
 from collections.abc import Callable
 from pathlib import Path

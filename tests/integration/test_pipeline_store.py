@@ -33,7 +33,7 @@ BEGUN: list[Step] = [Send(STREAM_HEAD + chunk(chat_chunk({"content": "x" * 40}))
 
 
 @asynccontextmanager
-async def _broken(folder: Path, script: Script) -> AsyncGenerator[tuple[Router, ScriptedUpstream, FaultyTable]]:
+async def _broken(folder: Path, script: Script) -> AsyncGenerator[tuple[Router, ScriptedUpstream, FaultyTable], None]:
     async with one_endpoint(folder, script) as (router, upstream):
         faulty = break_ledger(router)
         try:

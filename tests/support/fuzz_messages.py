@@ -126,7 +126,7 @@ class FuzzMessages:
         if kind in _RANGES:
             least, most = _RANGES[kind]
             return min(max(rng.choice(INTEGERS) if rng.random() < 0.5 else rng.randint(-10, 300), least), most)
-        return rng.choice(NUMBERS) if rng.random() < 0.5 else rng.uniform(-3, 3)
+        return rng.choice((*NUMBERS, *BROKEN_NUMBERS)) if rng.random() < 0.5 else rng.uniform(-3, 3)
 
     def mutated(self, message: Message) -> tuple[str, bytes]:
         """Break a copy of a message in one to three ways, of which the last may be done to its bytes; tell what was done."""
@@ -203,7 +203,7 @@ class FuzzMessages:
             entries = getattr(held, field.name)
             if not entries:
                 self.set_field(held, field, 0.3)
-            entries.extend([entries[0]] * self._rng.choice((5, 20, 70, 300, 5000)))
+            entries.extend([entries[0]] * self._rng.choice((5, 20, 70, 300, 5000, 100_000)))
 
     def stretch_map(self, message: Message) -> None:
         """Give one map of texts somewhere an entry that is longer than its readers may expect."""
@@ -246,7 +246,7 @@ class FuzzMessages:
                 '{"a":' + "[" * (depth - 1) + "]" * (depth - 1) + "}",
                 "[" * depth,
                 '{"a":"' + "[" * depth + '"}',
-                "[" * 70 + '"' + '\\"' * 20_000,
+                "[" * 70 + '"' + '\\"' * 30_000,
                 '{"a":1,"a":2,"A":3}',
                 '{"model":"other","\\u0073tream":true}',
                 '{"a":1e999}',

@@ -20,8 +20,7 @@ def wrong(text: str, *, an_object: bool = False, depth_max: int = 64) -> list[st
     try:
         checks.done()
     except InvalidFieldError as error:
-        assert {place for place, _ in error.violations} == {"field"}
-        return [what for _, what in error.violations]
+        return [what for place, what in error.violations if place == "field"]
     return []
 
 
@@ -58,10 +57,9 @@ def test_brackets_inside_strings_do_not_count(text: str) -> None:
     assert wrong(text) == []
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_depth_agrees_with_a_naive_reading(seed: int) -> None:
+def test_depth_agrees_with_a_naive_reading() -> None:
     """Some mixture of escapes and brackets could hide depth from the check, or be taken for it."""
-    rng = random.Random(seed)
+    rng = random.Random(0)
 
     def value(depth: int) -> object:
         if depth == 0 or rng.random() < 0.2:
@@ -75,11 +73,12 @@ def test_depth_agrees_with_a_naive_reading(seed: int) -> None:
             held = list(held.values())
         return 1 + max(map(depth_of, held), default=0) if isinstance(held, list) else 0
 
-    made = [value(6)]
-    text = json.dumps(made, ensure_ascii=rng.random() < 0.5)
-    depth = depth_of(made)
-    assert wrong(text, depth_max=depth) == []
-    assert wrong(text, depth_max=depth - 1) == [f"is JSON deeper than {depth - 1}"]
+    for _ in range(300):
+        made = [value(6)]
+        text = json.dumps(made, ensure_ascii=rng.random() < 0.5)
+        depth = depth_of(made)
+        assert wrong(text, depth_max=depth) == [], text
+        assert wrong(text, depth_max=depth - 1) == [f"is JSON deeper than {depth - 1}"], text
 
 
 @pytest.mark.parametrize(

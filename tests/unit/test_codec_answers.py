@@ -222,7 +222,7 @@ def test_a_heartbeat_says_nothing_else() -> None:
         (answers._QUANTIZATIONS, Quantization, routing.Quantization, "QUANTIZATION_"),
     ],
 )
-def test_every_member_has_its_number(table: dict[Enum, int], kind: type[Enum], wire: EnumTypeWrapper, prefix: str) -> None:  # type: ignore[type-arg]
+def test_every_member_has_its_number(table: dict[Enum, int], kind: type[Enum], wire: EnumTypeWrapper, prefix: str) -> None:
     """An outcome that the domain gains would end a call in a bug, and one of the protos never be sent."""
     assert {member.name: wire.Name(number).removeprefix(prefix) for member, number in table.items()} == {
         member.name: member.name for member in kind

@@ -16,7 +16,11 @@ from junctor.doors.rpc.router import RouterRpc
 
 
 class ServerTerms(Struct, frozen=True, kw_only=True):
-    """How the server listens. Sizes in bytes, times in seconds; `port` 0 takes a free one."""
+    """How the server listens. Sizes in bytes, times in seconds; `port` 0 takes a free one.
+
+    `concurrent_streams_max` lies well above what one honest client has under way on a connection: near it, grpc's overload
+    protection counts calls that have ended and are not freed yet, and refuses new ones at random.
+    """
 
     host: str = "127.0.0.1"
     port: int = 50051
@@ -28,7 +32,7 @@ class ServerTerms(Struct, frozen=True, kw_only=True):
     keepalive_permit_s: float = 30.0
     connection_age_s: float = 300.0
     connection_grace_s: float = 960.0
-    concurrent_streams_max: int = 100
+    concurrent_streams_max: int = 1000
 
 
 class AddressError(Exception):

@@ -237,7 +237,7 @@ def _ended(opened: Generation, outcome: Outcome, now_ms: int) -> Generation:
         provider=endpoint.provider if endpoint else "",
         endpoint=endpoint.id if endpoint else "",
         price_version=outcome.candidate.price.version if outcome.candidate else "",
-        upstream_id=(outcome.upstream_id or "")[: generations.UPSTREAM_ID_MAX],
+        upstream_id=(outcome.upstream_id or "").encode()[: generations.UPSTREAM_ID_MAX].decode(errors="ignore"),
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,

@@ -14,7 +14,7 @@ from junctor.ports.table import Change, Condition, Equals, Item, Set, Value
 from junctor.records import ids, keys
 
 UPSTREAM_ID_MAX = 64
-"""Characters kept of a provider's own id of the generation; some are longer than a slot has room for."""
+"""Bytes kept of a provider's own id of the generation; some are longer than a slot has room for."""
 
 _KEYED = ("id", "slot")
 _STILL_OPEN: tuple[Condition, ...] = (Equals("state", SlotState.OPEN.value),)

@@ -18,7 +18,9 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
     HTTPClientError,
+    NoCredentialsError,
     ParamValidationError,
+    PartialCredentialsError,
     ProxyConnectionError,
 )
 
@@ -121,7 +123,11 @@ def explain(error: ClientError | BotoCoreError, *, writes: bool) -> Exception:
         return UnavailableError("the table cannot be reached")
     if isinstance(error, HTTPClientError):
         return _fate(writes=writes)
-    # Credentials, configuration, an endpoint that cannot be found: it never came to sending.
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+        return _Lasting(
+            "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (a local engine takes any value)"
+        )
+    # Configuration, an endpoint that cannot be found: it never came to sending.
     return _Lasting("the table cannot be used with this configuration")
 
 

@@ -93,10 +93,11 @@ class Checks:
             self.wrong(path, f"is longer than {self.limits.model_bytes_max} bytes")
         return self.name(value, path)
 
-    def count(self, number: int, most: int, path: str) -> None:
-        """Bound the length of a list."""
+    def count(self, number: int, most: int, path: str) -> bool:
+        """Bound the length of a list, and tell whether it is within the bound."""
         if number > most:
             self.wrong(path, f"has {number} entries; at most {most} are allowed")
+        return number <= most
 
     def number(self, value: float, least: float, most: float, path: str) -> float:
         """Ask for a finite number between two bounds, both included."""

@@ -18,12 +18,19 @@ _NOT_YET = {"audio": "audio", "file": "files", "video": "video"}
 
 
 def conversation(turns: Sequence[pb.Message], checks: Checks, path: str) -> tuple[Message, ...]:
-    """Read all messages."""
+    """Read all messages; lists that are too long are not read, as that would cost far more than to refuse them."""
     if not turns:
         checks.wrong(path, "is empty")
-    checks.count(len(turns), checks.limits.messages_max, path)
-    checks.count(sum(len(turn.parts) for turn in turns), checks.limits.parts_max, f"{path}.parts")
-    return tuple(_message(turn, checks, f"{path}[{index}]") for index, turn in enumerate(turns[: checks.limits.messages_max]))
+    if not checks.count(len(turns), checks.limits.messages_max, path):
+        return ()
+    within = (
+        checks.count(sum(len(turn.parts) for turn in turns), checks.limits.parts_max, f"{path}.parts"),
+        checks.count(sum(len(turn.tool_calls) for turn in turns), checks.limits.parts_max, f"{path}.tool_calls"),
+        checks.count(sum(len(turn.reasoning_details) for turn in turns), checks.limits.parts_max, f"{path}.reasoning_details"),
+    )
+    if not all(within):
+        return ()
+    return tuple(_message(turn, checks, f"{path}[{index}]") for index, turn in enumerate(turns))
 
 
 def cache_control(holder: pb.Part | pb.Tool, checks: Checks, path: str) -> CacheControl | None:
@@ -62,7 +69,7 @@ def _message(turn: pb.Message, checks: Checks, path: str) -> Message:
 
 
 def _parts(parts: Sequence[pb.Part], checks: Checks, path: str) -> tuple[Part, ...]:
-    read = (_part(part, checks, f"{path}[{index}]") for index, part in enumerate(parts[: checks.limits.parts_max]))
+    read = (_part(part, checks, f"{path}[{index}]") for index, part in enumerate(parts))
     return tuple(part for part in read if part is not None)
 
 

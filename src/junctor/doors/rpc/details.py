@@ -27,6 +27,7 @@ MESSAGE_BYTES_MAX = 480
 TEXT_BYTES_MAX = 512
 ENTRY_BYTES_MAX = 160
 RETRY_S_MAX = 86_400.0
+ELLIPSIS = "…".encode()
 ENTRIES_MAX = 16
 
 
@@ -91,7 +92,7 @@ def _further(error: JunctorError, entries: int) -> Iterable[Message]:
 
 def _message(text: str) -> str:
     """Bound a message as it travels beside its details: percent-encoded, three bytes for each that is not plain ASCII."""
-    cut = _cut(text, MESSAGE_BYTES_MAX)
+    cut = _cut(text, MESSAGE_BYTES_MAX - 2 * len(ELLIPSIS))
     written = cut.encode()
     encoded_bytes = len(written) + 2 * sum(byte > ord("~") or byte == ord("%") for byte in written)
     return cut if encoded_bytes <= MESSAGE_BYTES_MAX else _cut(text, MESSAGE_BYTES_MAX // 3)
@@ -102,4 +103,4 @@ def _cut(text: str, most: int = TEXT_BYTES_MAX) -> str:
     written = "".join(character if character.isprintable() else " " for character in text[: most + 1]).encode()
     if len(written) <= most:
         return written.decode()
-    return written[: most - len("…".encode())].decode(errors="ignore") + "…"
+    return written[: most - len(ELLIPSIS)].decode(errors="ignore") + ELLIPSIS.decode()

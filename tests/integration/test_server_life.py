@@ -1,0 +1,240 @@
+"""The native server from listening to its end: health, reflection, heartbeats, draining, many calls at once."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from junctor.bootstrap import native
+from junctor.client import AsyncEventStream, JunctorRpcError, complete_request, stream_request
+from junctor.domain.lease import SlotState
+from junctor.doors.grpc_server import AddressError, GrpcServer
+from junctor.settings import Settings
+from junctor.v1.router_service_pb2 import CompleteRequest, CompleteResponse, StreamRequest, StreamResponse
+from tests.support.harness import Router
+from tests.support.pipeline import (
+    MODEL,
+    PATIENCE_S,
+    SERVICE,
+    bearer,
+    ended,
+    events_of,
+    kinds,
+    log_lines,
+    one_endpoint,
+    raw_channel,
+    refusal,
+    slots,
+    text_of,
+)
+from tests.support.scripted_upstream import (
+    DONE,
+    STREAM_HEAD,
+    Send,
+    Step,
+    Wait,
+    WaitClosed,
+    chat_answer,
+    chat_chunk,
+    chat_stream,
+    chunk,
+    usage_json,
+)
+
+BEGUN: list[Step] = [Send(STREAM_HEAD + chunk(chat_chunk({"content": "x" * 40})))]
+ENDS: list[Step] = [Send(chunk(chat_chunk(finish="stop") + chat_chunk(usage=usage_json(7, 3)) + DONE) + chunk(b""))]
+
+
+@asynccontextmanager
+async def _second_server(router: Router, port: int = 0, **settings: str) -> AsyncGenerator[tuple[Router, GrpcServer], None]:
+    """Run another server on a router's core, for the test to drain."""
+    environ = {f"JUNCTOR_{name.upper()}": value for name, value in settings.items()}
+    server = native.server(router.core, Settings.from_environment({"JUNCTOR_LISTEN": f"127.0.0.1:{port}", **environ}))
+    try:
+        yield replace(router, target=f"127.0.0.1:{await server.start()}"), server
+    finally:
+        await server.drain(0)
+
+
+async def _health(router: Router, service: str = "") -> str:
+    async with raw_channel(router) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S)
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+async def test_health(tmp_path: Path) -> None:
+    """Else a balancer sends nobody to a server that is well."""
+    async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _):
+        assert await _health(router) == "SERVING"
+        assert await _health(router, SERVICE) == "SERVING"
+
+
+async def _first_delta(stream: AsyncEventStream) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not (await anext(stream)).HasField("delta"):
+            pass
+
+
+async def test_drain_lets_a_running_stream_finish(tmp_path: Path) -> None:
+    """Else every deployment cuts the answers that are being read, or goes on taking calls that it will cut."""
+    async with one_endpoint(tmp_path, [*BEGUN, Wait(0.5), *ENDS]) as (router, _):
+        async with _second_server(router) as (serving, server), serving.client() as client, raw_channel(serving) as channel:
+            watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+            states = [await watching.read()]
+            stream = client.stream("Hi", model=MODEL)
+            await _first_delta(stream)
+            draining = asyncio.create_task(server.drain(PATIENCE_S))
+            states.append(await watching.read())
+            async with serving.client() as late:
+                error = await refusal(late.complete("Hi", model=MODEL, timeout_s=1.0))
+            assert not draining.done()
+            rest = await events_of(stream)
+            watching.cancel()
+            await asyncio.wait_for(draining, PATIENCE_S)
+        (record,) = await slots(router)
+    assert [state.status for state in states] == [
+        health_pb2.HealthCheckResponse.SERVING,
+        health_pb2.HealthCheckResponse.NOT_SERVING,
+    ]
+    assert error.code == "UNAVAILABLE"
+    assert kinds(rest) == ["finished"]
+    assert (record.state, record.output_tokens, record.estimated) == (SlotState.SETTLED, 3, False)
+
+
+async def test_stream_past_the_grace(tmp_path: Path) -> None:
+    """Else one endless stream keeps a server from ending, or is delivered for nothing."""
+    async with one_endpoint(tmp_path, [*BEGUN, WaitClosed()]) as (router, upstream):
+        async with _second_server(router) as (serving, server), serving.client() as client:
+            stream = client.stream("y" * 80, model=MODEL)
+            await _first_delta(stream)
+            await asyncio.wait_for(server.drain(0.2), PATIENCE_S)
+            with pytest.raises(JunctorRpcError):
+                await events_of(stream)
+            await asyncio.wait_for(upstream.requests[0].closed.wait(), 1.0)
+            assert await router.core.services.ledger.drain(PATIENCE_S) == 0
+        (record,) = await slots(router)
+        assert log_lines(router, "incident") == []
+    assert (record.state, record.output_tokens, record.estimated) == (SlotState.SETTLED, 10, True)
+
+
+async def _reflected(router: Router) -> list[str]:
+    async with raw_channel(router) as channel:
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(timeout=PATIENCE_S)
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        answer = await call.read()
+        await call.done_writing()
+    return [service.name for service in answer.list_services_response.service]
+
+
+async def test_reflection_on(tmp_path: Path) -> None:
+    """Else a developer cannot ask a server that should tell what it serves."""
+    async with one_endpoint(tmp_path, chat_answer("Hi."), settings={"JUNCTOR_REFLECTION": "on"}) as (router, _):
+        assert {SERVICE, "grpc.health.v1.Health"} <= set(await _reflected(router))
+
+
+async def test_reflection_off(tmp_path: Path) -> None:
+    """Else a server in production tells everybody what it serves."""
+    async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _reflected(router)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def _event_kinds(router: Router) -> list[list[str]]:
+    """Return the kinds of the events of a stream, message by message."""
+    async with raw_channel(router) as channel:
+        method = channel.unary_stream(
+            f"/{SERVICE}/Stream",
+            request_serializer=StreamRequest.SerializeToString,
+            response_deserializer=StreamResponse.FromString,
+        )
+        call = method(stream_request("Hi", model=MODEL), metadata=bearer(router.api_key), timeout=PATIENCE_S)
+        return [kinds(list(message.events)) async for message in call]
+
+
+async def test_heartbeats_on_a_silent_stream(tmp_path: Path) -> None:
+    """Else a balancer cuts the stream of a model that thinks, before its first word or between two."""
+    silent: list[Step] = [Send(STREAM_HEAD), Wait(0.5), Send(chunk(chat_chunk({"content": "a"}))), Wait(0.5), *ENDS]
+    async with one_endpoint(tmp_path, silent, settings={"JUNCTOR_HEARTBEAT_S": "0.2"}) as (router, _):
+        messages = await _event_kinds(router)
+    opened = messages.index(["opened", "delta"])
+    before, after = messages[:opened], messages[opened + 1 : -1]
+    assert messages[-1] == ["finished"]
+    for silence in (before, after):
+        assert set(map(tuple, silence)) == {("heartbeat",)}
+        assert 1 <= len(silence) <= 3
+
+
+async def test_no_heartbeat_while_events_come(tmp_path: Path) -> None:
+    """Else every stream carries messages that say nothing."""
+    script = chat_stream(["a"] * 20, per_chunk_delay=0.05)
+    async with one_endpoint(tmp_path, script, settings={"JUNCTOR_HEARTBEAT_S": "0.9"}) as (router, _):
+        messages = await _event_kinds(router)
+    assert ["heartbeat"] not in messages
+
+
+async def test_port_in_use(tmp_path: Path) -> None:
+    """Else a second server shares the first one's port, and calls go to either by chance."""
+    async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _):
+        port = int(router.target.rpartition(":")[2])
+        with pytest.raises(AddressError, match=f"127.0.0.1:{port} cannot be listened on"):
+            async with _second_server(router, port):
+                pass
+        assert await _health(router) == "SERVING"
+
+
+async def test_many_calls_at_once(tmp_path: Path) -> None:
+    """Else under load two answers share a record, or numbers are left out that a closer would have to seal."""
+    calls = 200
+    async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, upstream), raw_channel(router) as channel:
+        complete = channel.unary_unary(
+            f"/{SERVICE}/Complete",
+            request_serializer=CompleteRequest.SerializeToString,
+            response_deserializer=CompleteResponse.FromString,
+        )
+        request = complete_request("Hi", model=MODEL)
+        answers = await asyncio.gather(
+            *(complete(request, metadata=bearer(router.api_key), timeout=30.0) for _ in range(calls))
+        )
+        records = await slots(router)
+        assert len(upstream.requests) == calls
+    assert len({answer.generation_id for answer in answers}) == calls
+    assert {record.id for record in records} == {answer.generation_id for answer in answers}
+    assert {record.state for record in records} == {SlotState.SETTLED}
+    assert len({record.slot.lease for record in records}) == 1
+    assert sorted(record.slot.number for record in records) == list(range(calls))
+
+
+async def test_many_streams_at_once(tmp_path: Path) -> None:
+    """Else streams that run beside each other get each other's words."""
+
+    async def one(number: int) -> None:
+        text = text_of(await events_of(client.stream(f"{number}", model=MODEL)))
+        assert text == f"<{number}>" * 20
+
+    def echo(request: object) -> object:
+        said = request.json["messages"][0]["content"]  # type: ignore[attr-defined]
+        return chat_stream([f"<{said}>"] * 20, per_chunk_delay=0.005)(request)  # type: ignore[arg-type]
+
+    async with one_endpoint(tmp_path, echo) as (router, _), router.client() as client:  # type: ignore[arg-type]
+        await asyncio.gather(*map(one, range(40)))
+        assert {record.state for record in await slots(router)} == {SlotState.SETTLED}
+        assert len(await slots(router)) == 40
+
+
+async def test_slot_of_a_stream_that_was_never_read(tmp_path: Path) -> None:
+    """Else a caller who opens a stream and goes away before reading leaves it open."""
+    async with one_endpoint(tmp_path, [*BEGUN, WaitClosed()]) as (router, upstream):
+        client = router.client()
+        stream = client.stream("Hi", model=MODEL)
+        await upstream.arrived()
+        await client.close()
+        assert (await ended(router)).state in {SlotState.SETTLED, SlotState.VOID}
+        await stream.aclose()

@@ -1,0 +1,452 @@
+"""The ledger's two seams, case by case: fenced leases, a store that is down, slow settlements, leases that end, draining."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from junctor.adapters.tables.faults import CALM, Fault, FaultPlan
+from junctor.domain.errors import LedgerUnavailableError
+from junctor.domain.generation import Generation
+from junctor.domain.lease import Slot, SlotState
+from junctor.ledger.ledger import LEASE_LIFE_MS, SETTLE_INLINE_S
+from junctor.ports.table import Equals, Set
+from junctor.ports.telemetry import Counter
+from junctor.records import generations, ids, keys
+from tests.support.virtual_loop import run_virtual
+from tests.support.world import PLAN, VOID, World, call, expected, settled
+
+DOWN = FaultPlan(chances=((Fault.UNAVAILABLE, 1.0),))
+SLOW = FaultPlan(latency_s=(5.0, 5.0))
+Scenario = Callable[[World], Awaitable[None]]
+
+
+def run(scenario: Scenario, *, deadline_max_ms: int = 900_000) -> None:
+    """Play a scenario in a fresh world; nothing may be left running at its end."""
+
+    async def main() -> None:
+        world = await World(deadline_max_ms=deadline_max_ms).open()
+        async with asyncio.timeout(100_000):
+            await scenario(world)
+        assert await world.ledger.drain(10_000) == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert world.telemetry.incidents == []
+        assert world.store.breaches == []
+
+    run_virtual(main())
+
+
+async def close_by_hand(world: World, place: Slot, state: SlotState) -> None:
+    """Write a slot as a closer leaves it where nothing was yet."""
+    sealed = Generation(
+        id=ids.generation_id(place), slot=place, state=state, api_key="", requested_model="", started_at_ms=0, deadline_at_ms=0
+    )
+    await world.table.put_new(generations.item(sealed))
+
+
+async def expire(world: World, place: Slot) -> None:
+    """End an OPEN slot as a closer does."""
+    await world.table.update(
+        keys.slot(place), (Equals("state", SlotState.OPEN.value),), (Set("state", SlotState.EXPIRED.value),)
+    )
+
+
+def test_a_hold_is_an_open_slot_with_all_that_is_known() -> None:
+    """Output could reach a caller of whose generation there is no record."""
+
+    async def scenario(world: World) -> None:
+        await asyncio.sleep(7)
+        hold = await world.ledger.hold(call(remaining_s=60, streamed=True), PLAN)
+        (lease,) = world.leases()
+        now_ms = world.clock.now_ms()
+        place = Slot("ACCOUNT", lease.id, 0)
+        opened = Generation(
+            id=ids.generation_id(place),
+            slot=place,
+            state=SlotState.OPEN,
+            api_key="KEY",
+            requested_model="lab/model",
+            started_at_ms=now_ms,
+            deadline_at_ms=now_ms + 60_000,
+            streamed=True,
+        )
+        assert hold.generation == opened
+        assert world.generations() == {opened.id: opened}
+        assert (lease.account, lease.until_ms, lease.width) == ("ACCOUNT", now_ms + LEASE_LIFE_MS, 16)
+        assert lease.exp_ms == lease.until_ms + 900_000 + 120_000
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("outcome", [settled(5), VOID], ids=["settled", "void"])
+def test_a_settlement_writes_the_outcome(outcome: object) -> None:
+    """A generation's record would lack what it consumed and where."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(), PLAN)
+        await asyncio.sleep(3)
+        chosen = settled(5) if outcome == settled(5) else VOID
+        receipt = await world.ledger.settle(hold, chosen)
+        assert not receipt.pending
+        assert receipt.generation_id == hold.generation.id
+        stored = world.generations()[hold.generation.id]
+        assert stored == expected(hold.generation, chosen, world.clock.now_ms())
+
+    run(scenario)
+
+
+def test_an_upstream_id_is_cut_to_its_room() -> None:
+    """A provider with long ids would push every record over the size of one write unit."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(), PLAN)
+        await world.ledger.settle(hold, msgspec.structs.replace(settled(1), upstream_id="é" * 5_000))
+        stored = world.generations()[hold.generation.id].upstream_id
+        assert stored
+        assert set(stored) == {"é"}
+        assert len(stored.encode()) <= generations.UPSTREAM_ID_MAX
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("state", [SlotState.SEALED, SlotState.EXPIRED])
+def test_a_lease_that_somebody_closed_is_left(state: SlotState) -> None:
+    """A call would be refused, or its slot be taken for opened, though a closer has already counted it as unused."""
+
+    async def scenario(world: World) -> None:
+        first = await world.ledger.hold(call(), PLAN)
+        lease = first.generation.slot.lease
+        await close_by_hand(world, Slot("ACCOUNT", lease, 1), state)
+        second = await world.ledger.hold(call(), PLAN)
+        assert second.generation.slot.lease != lease
+        assert second.generation.slot.number == 0
+        assert world.telemetry.counts[Counter.LEASE_FENCED] == 1
+        third = await world.ledger.hold(call(), PLAN)
+        assert third.generation.slot.lease == second.generation.slot.lease
+        assert not (await world.ledger.settle(first, settled(1))).pending
+
+    run(scenario)
+
+
+def test_leases_that_are_closed_again_and_again_end_in_an_error() -> None:
+    """A call would try for ever while a closer runs wild."""
+
+    async def scenario(world: World) -> None:
+        class Closer:
+            """Closes the first slot of each lease as soon as it is there."""
+
+            def __init__(self) -> None:
+                self.put_new = world.table.put_new
+
+            async def __call__(self, item: dict[str, object]) -> object:
+                done = await self.put_new(item)  # type: ignore[arg-type]
+                if str(item["sk"]).startswith("LEASE#"):
+                    await close_by_hand(world, Slot("ACCOUNT", str(item["id"]), 0), SlotState.SEALED)
+                return done
+
+        world.table.put_new = Closer()  # type: ignore[method-assign, assignment]
+        with pytest.raises(LedgerUnavailableError):
+            await world.ledger.hold(call(), PLAN)
+        assert world.telemetry.counts[Counter.LEASE_FENCED] == 3
+
+    run(scenario)
+
+
+def test_a_slot_that_a_closer_expired_stays_so() -> None:
+    """The caller would be charged out of a lease whose money has gone back."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(), PLAN)
+        await expire(world, hold.generation.slot)
+        receipt = await world.ledger.settle(hold, settled(1))
+        assert not receipt.pending
+        assert receipt.cost_nanousd is None
+        assert world.generations()[hold.generation.id].state is SlotState.EXPIRED
+        assert world.telemetry.counts[Counter.SETTLE_LOST] == 1
+
+    run(scenario)
+
+
+def test_a_slot_ends_once() -> None:
+    """A generation that was given up could be billed afterwards, or a billed one be given up."""
+
+    async def scenario(world: World) -> None:
+        for first, second in ((settled(1), VOID), (VOID, settled(1))):
+            hold = await world.ledger.hold(call(), PLAN)
+            await world.ledger.settle(hold, first)
+            await world.ledger.settle(hold, second)
+            assert world.generations()[hold.generation.id].state is first.state
+        assert world.telemetry.counts[Counter.SETTLE_LOST] == 2
+
+    run(scenario)
+
+
+def test_a_store_that_is_down_refuses_and_recovers() -> None:
+    """Calls would be served without a record, or be refused after the store has come back."""
+
+    async def scenario(world: World) -> None:
+        world.store.dice.plan = DOWN
+        for _ in range(3):
+            with pytest.raises(LedgerUnavailableError) as caught:
+                await world.ledger.hold(call(), PLAN)
+            assert caught.value.retry_after_s == 1.0
+        assert world.generations() == {}
+        world.store.dice.plan = CALM
+        assert (await world.ledger.hold(call(), PLAN)).generation.slot.number == 0
+        world.store.dice.plan = DOWN
+        with pytest.raises(LedgerUnavailableError):
+            await world.ledger.hold(call(), PLAN)
+        world.store.dice.plan = CALM
+        assert (await world.ledger.hold(call(), PLAN)).generation.slot.number == 0
+        assert len(world.leases()) == 2
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("outage_s", [30.0, 500.0])
+def test_a_settlement_waits_for_the_store(outage_s: float) -> None:
+    """A generation that was answered would never be billed, as the store was down for a moment."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(remaining_s=600), PLAN)
+        world.store.dice.plan = DOWN
+        began = world.clock.monotonic_s()
+        receipt = await world.ledger.settle(hold, settled(2))
+        assert receipt.pending
+        assert receipt.cost_nanousd is None
+        assert world.clock.monotonic_s() - began == pytest.approx(SETTLE_INLINE_S)
+        assert world.telemetry.counts[Counter.SETTLE_PENDING] == 1
+        await asyncio.sleep(outage_s)
+        world.store.dice.plan = CALM
+        assert await world.ledger.drain(60) == 0
+        stored = world.generations()[hold.generation.id]
+        assert stored == expected(hold.generation, settled(2), stored.ended_at_ms)
+        assert world.telemetry.counts[Counter.SETTLE_LOST] == 0
+
+    run(scenario)
+
+
+def test_a_slow_store_makes_the_billing_pending() -> None:
+    """The answer would be held back for as long as the store takes."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(), PLAN)
+        world.store.dice.plan = SLOW
+        assert (await world.ledger.settle(hold, settled(2))).pending
+        assert await world.ledger.drain(60) == 0
+        assert world.generations()[hold.generation.id].state is SlotState.SETTLED
+
+    run(scenario)
+
+
+def test_a_settlement_is_given_up_when_any_closer_has_expired_it() -> None:
+    """A task would try for ever against a store that is gone."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(remaining_s=60), PLAN)
+        world.store.dice.plan = DOWN
+        assert (await world.ledger.settle(hold, settled(2))).pending
+        await asyncio.sleep(60 + 100)
+        assert world.telemetry.counts[Counter.SETTLE_LOST] == 0
+        await asyncio.sleep(40)
+        assert world.telemetry.counts[Counter.SETTLE_LOST] == 1
+
+    run(scenario)
+
+
+def test_a_wall_clock_that_jumps_loses_no_settlement() -> None:
+    """A clock set right by an hour would have every settlement given up at its first hiccup, and told as done."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(), PLAN)
+        world.clock.ahead_ms = 3_600_000
+        world.store.dice.inject(Fault.UNAVAILABLE)
+        assert not (await world.ledger.settle(hold, settled(2))).pending
+        assert world.generations()[hold.generation.id].state is SlotState.SETTLED
+
+    run(scenario)
+
+
+def test_a_caller_who_leaves_does_not_stop_the_settlement() -> None:
+    """A caller who hangs up at the last moment would not pay."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(), PLAN)
+        world.store.dice.plan = SLOW
+        task = asyncio.create_task(world.ledger.settle(hold, settled(3)))
+        await asyncio.sleep(0.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await world.ledger.drain(60) == 0
+        assert world.generations()[hold.generation.id].state is SlotState.SETTLED
+
+    run(scenario)
+
+
+def test_leases_are_renewed_when_their_time_is_up() -> None:
+    """Slots would be opened in a lease that anyone may close, or each call take a lease of its own."""
+
+    async def scenario(world: World) -> None:
+        first = await world.ledger.hold(call(), PLAN)
+        await asyncio.sleep(LEASE_LIFE_MS / 1000 - 0.5)
+        second = await world.ledger.hold(call(), PLAN)
+        assert second.generation.slot == Slot("ACCOUNT", first.generation.slot.lease, 1)
+        await asyncio.sleep(1)
+        third = await world.ledger.hold(call(), PLAN)
+        assert third.generation.slot.lease != first.generation.slot.lease
+        assert [lease.account for lease in world.leases()] == ["ACCOUNT"] * 2
+
+    run(scenario)
+
+
+def test_a_lease_is_renewed_when_its_numbers_are_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seventh digit would break the order of slots, and of everything that reads them."""
+    monkeypatch.setattr("junctor.ledger.holder.SLOT_NUMBER_MAX", 39)
+
+    async def scenario(world: World) -> None:
+        world.store.dice.plan = FaultPlan(latency_s=(0.0, 0.01))
+        holds = await asyncio.gather(*(world.ledger.hold(call(), PLAN) for _ in range(500)))
+        places = [hold.generation.slot for hold in holds]
+        assert len(set(places)) == 500
+        assert max(place.number for place in places) == 39
+        assert len(world.leases()) == 13
+
+    run(scenario)
+
+
+def test_two_first_calls_share_one_lease() -> None:
+    """Every burst of calls would take as many leases, and as much money out of the purse."""
+
+    async def scenario(world: World) -> None:
+        world.store.dice.plan = FaultPlan(latency_s=(0.1, 0.2))
+        one, other = await asyncio.gather(world.ledger.hold(call(), PLAN), world.ledger.hold(call(), PLAN))
+        assert {one.generation.slot.number, other.generation.slot.number} == {0, 1}
+        assert len(world.leases()) == 1
+
+    run(scenario)
+
+
+def test_accounts_do_not_share_leases() -> None:
+    """One organisation would spend another's money."""
+
+    async def scenario(world: World) -> None:
+        holds = [await world.ledger.hold(call(account), PLAN) for account in ("A", "B", "A")]
+        assert [hold.generation.slot.account for hold in holds] == ["A", "B", "A"]
+        assert [hold.generation.slot.number for hold in holds] == [0, 0, 1]
+        assert {lease.account for lease in world.leases()} == {"A", "B"}
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.3])
+def test_a_thousand_holds_at_once(chance: float) -> None:
+    """A crowd would be refused, or wait for ever, as one of its calls fenced the lease that all wait for."""
+
+    async def scenario(world: World) -> None:
+        world.store.dice.plan = FaultPlan(chances=((Fault.DROPPED, chance),), latency_s=(0.0, 0.02))
+        holds = await asyncio.gather(*(world.ledger.hold(call(), PLAN) for _ in range(1_000)), return_exceptions=True)
+        served = [hold for hold in holds if not isinstance(hold, BaseException)]
+        refused = [error for error in holds if isinstance(error, BaseException)]
+        assert all(isinstance(error, LedgerUnavailableError) for error in refused)
+        # Four tries in a row must be lost for a refusal: 1 % at most of these calls.
+        assert len(refused) <= 40 * chance
+        assert len({hold.generation.id for hold in served}) == len(served)
+        stored = world.generations()
+        assert all(stored[hold.generation.id] == hold.generation for hold in served)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.01, 5.0])
+def test_a_hold_that_nobody_waits_for_is_ended(pause_s: float) -> None:
+    """A caller who leaves early would leave an OPEN slot behind, and money bound in it."""
+
+    async def scenario(world: World) -> None:
+        world.store.dice.plan = FaultPlan(latency_s=(0.05, 0.05))
+        holding = world.ledger.begin(call(), PLAN)
+        await asyncio.sleep(pause_s)
+        await world.ledger.abandon(holding, VOID)
+        (generation,) = world.generations().values()
+        assert generation.state is SlotState.VOID
+
+    run(scenario)
+
+
+def test_abandoning_goes_on_when_its_caller_leaves() -> None:
+    """A caller who leaves twice would leave an OPEN slot behind."""
+
+    async def scenario(world: World) -> None:
+        world.store.dice.plan = FaultPlan(latency_s=(0.5, 0.5))
+        holding = world.ledger.begin(call(), PLAN)
+        task = asyncio.create_task(world.ledger.abandon(holding, VOID))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await world.ledger.drain(60) == 0
+        assert [generation.state for generation in world.generations().values()] == [SlotState.VOID]
+
+    run(scenario)
+
+
+def test_a_hold_that_failed_is_known_to_have_failed() -> None:
+    """Upstream work would go on, at our cost, although nothing may be answered."""
+
+    async def scenario(world: World) -> None:
+        world.store.dice.plan = DOWN
+        holding = world.ledger.begin(call(), PLAN)
+        assert not holding.failed
+        with pytest.raises(LedgerUnavailableError):
+            await holding.ready()
+        assert holding.failed
+        await world.ledger.abandon(holding, VOID)
+        assert world.generations() == {}
+
+    run(scenario)
+
+
+def test_draining_waits_for_what_begins_meanwhile() -> None:
+    """A generation that is given up while the server stops would stay OPEN, its task running over a closed store."""
+
+    async def scenario(world: World) -> None:
+        world.store.dice.plan = FaultPlan(latency_s=(1.0, 1.0))
+        world.ledger.abandon_later(world.ledger.begin(call(), PLAN), VOID)
+        assert await world.ledger.drain(60) == 0
+        assert [generation.state for generation in world.generations().values()] == [SlotState.VOID]
+
+    run(scenario)
+
+
+def test_draining_gives_up_in_time_and_leaves_no_task() -> None:
+    """A server would not stop while its store is down, or leave work running that nobody sees."""
+
+    async def scenario(world: World) -> None:
+        holds = [await world.ledger.hold(call(), PLAN) for _ in range(3)]
+        world.store.dice.plan = DOWN
+        for hold in holds:
+            world.ledger.settle_later(hold, settled(1))
+        world.ledger.abandon_later(world.ledger.begin(call(), PLAN), VOID)
+        began = world.clock.monotonic_s()
+        assert await world.ledger.drain(5) == 3
+        assert world.clock.monotonic_s() - began == pytest.approx(5)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert await world.ledger.drain(0) == 0
+
+    run(scenario)
+
+
+def test_backing_off_does_not_overflow() -> None:
+    """The thousandth try of a settlement would die of arithmetic."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(remaining_s=40_000), PLAN)
+        world.store.dice.plan = DOWN
+        assert (await world.ledger.settle(hold, settled(2))).pending
+        await asyncio.sleep(20_000)
+        world.store.dice.plan = CALM
+        assert await world.ledger.drain(60) == 0
+        assert world.generations()[hold.generation.id].state is SlotState.SETTLED
+
+    run(scenario, deadline_max_ms=40_000_000)
