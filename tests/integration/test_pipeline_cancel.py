@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,9 +11,21 @@ import pytest
 from junctor.client import AsyncClient
 from junctor.domain.lease import SlotState
 from tests.support.harness import Router
-from tests.support.pipeline import FIRST, MODEL, PATIENCE_S, ended, line_of, log_lines, one_endpoint, only_these_tasks, tasks
+from tests.support.pipeline import (
+    FIRST,
+    MODEL,
+    PATIENCE_S,
+    ended,
+    line_of,
+    log_lines,
+    one_endpoint,
+    only_these_tasks,
+    tasks,
+    until,
+)
 from tests.support.scripted_upstream import (
     STREAM_HEAD,
+    Request,
     Script,
     ScriptedUpstream,
     Send,
@@ -76,7 +88,7 @@ async def test_stream_is_cancelled_before_its_first_token(
     async with _calm(tmp_path, caplog, script) as (router, upstream):
         async with router.client() as client:
             stream = client.stream(PROMPT, model=MODEL)
-            reading = asyncio.create_task(anext(stream))  # type: ignore[var-annotated, arg-type]
+            reading = asyncio.create_task(anext(stream))
             await upstream.arrived()
             await stream.aclose()
             await asyncio.gather(reading, return_exceptions=True)
@@ -102,7 +114,8 @@ async def test_stream_is_cancelled_after_its_first_token(tmp_path: Path, caplog:
         line = await line_of(router)
         assert (record.state, record.endpoint, record.finish_reason) == (SlotState.SETTLED, FIRST, "error")
         assert (record.input_tokens, record.output_tokens, record.estimated) == (20, 10, True)
-        assert (line["status"], line["output_tokens"]) == ("CANCELLED", 10)
+        assert (line["status"], line["generation_id"], line["output_tokens"]) == ("CANCELLED", record.id, 10)
+        assert line["billing_pending"] is True
 
 
 async def test_client_disconnects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -120,12 +133,12 @@ async def test_client_disconnects(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 async def test_client_disconnects_while_much_is_sent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Else a caller who leaves while the router writes to him leaves a bug's trace in the log."""
 
-    def endless(_: object) -> "object":
+    def endless(_: Request) -> Iterator[Step]:
         yield Send(STREAM_HEAD)
         while True:
             yield Send(chunk(chat_chunk({"content": "x" * 4000})))
 
-    async with _calm(tmp_path, caplog, endless) as (router, upstream):  # type: ignore[arg-type]
+    async with _calm(tmp_path, caplog, endless) as (router, upstream):
         client = router.client()
         stream = client.stream(PROMPT, model=MODEL)
         for _ in range(20):
@@ -139,14 +152,14 @@ async def test_caller_reads_nothing(tmp_path: Path, caplog: pytest.LogCaptureFix
     """Else a caller who asks and does not read makes the router hold an endless answer in memory."""
     sent = 0
 
-    def endless(_: object) -> "object":
+    def endless(_: Request) -> Iterator[Step]:
         nonlocal sent
         yield Send(STREAM_HEAD)
         while True:
             sent += 4000
             yield Send(chunk(chat_chunk({"content": "x" * 4000})))
 
-    async with _calm(tmp_path, caplog, endless) as (router, upstream), router.client() as client:  # type: ignore[arg-type]
+    async with _calm(tmp_path, caplog, endless) as (router, upstream), router.client() as client:
         stream = client.stream(PROMPT, model=MODEL)
         await anext(stream)
         before = -1
@@ -164,9 +177,11 @@ async def test_cancelled_calls_do_not_stop_the_next(tmp_path: Path, caplog: pyte
     """Else callers who leave use up slots or connections, until the router serves nobody."""
     async with _calm(tmp_path, caplog, [Stall()]) as (router, upstream), router.client() as client:
         calls = [asyncio.create_task(client.complete(PROMPT, model=MODEL)) for _ in range(60)]
-        async with asyncio.timeout(PATIENCE_S):
-            while len(upstream.requests) < 60:
-                await asyncio.sleep(0.01)
+
+        async def all_arrived() -> bool | None:
+            return True if len(upstream.requests) == 60 else None
+
+        await until(all_arrived)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)

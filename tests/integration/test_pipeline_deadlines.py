@@ -1,6 +1,7 @@
 """A caller's deadline: we answer it before the gRPC core does, say at which stage time ran out, and let the provider go."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.harness import Router
 from tests.support.pipeline import MODEL, PATIENCE_S, ended, events_of, kinds, line_of, one_endpoint, refusal, slots
 from tests.support.scripted_upstream import (
     STREAM_HEAD,
+    Request,
     Script,
     ScriptedUpstream,
     Send,
@@ -25,7 +27,7 @@ from tests.support.scripted_upstream import (
     head,
 )
 
-DEADLINE_S = 0.8
+DEADLINE_S = 1.25
 BEGUN: list[Step] = [Send(STREAM_HEAD + chunk(chat_chunk({"content": "x" * 40}))), WaitClosed()]
 SILENT: list[list[Step]] = [[WaitClosed()], [Send(head(200, {"content-length": "9"})), WaitClosed()]]
 
@@ -86,13 +88,13 @@ async def test_deadline_in_the_middle_of_a_stream(tmp_path: Path) -> None:
 async def test_busy_stream_past_its_deadline(tmp_path: Path) -> None:
     """Else a model that never falls silent outlives every deadline."""
 
-    def endless(_: object) -> "object":
+    def endless(_: Request) -> Iterator[Step]:
         yield Send(STREAM_HEAD)
         while True:
             yield Send(chunk(chat_chunk({"content": "x"})))
             yield Wait(0.02)
 
-    async with one_endpoint(tmp_path, endless) as (router, upstream):  # type: ignore[arg-type]
+    async with one_endpoint(tmp_path, endless) as (router, upstream):
         error = await _time_is_up(router, streamed=True)
         await _gone(upstream)
         assert (await ended(router)).state is SlotState.SETTLED

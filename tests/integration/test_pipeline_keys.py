@@ -172,17 +172,15 @@ async def test_key_that_expires_later(tmp_path: Path) -> None:
 
 async def test_disabled_key_is_refused_after_the_cache_time(tmp_path: Path) -> None:
     """Else a stolen key that was switched off goes on spending until a restart."""
-    async with one_endpoint(tmp_path, ANSWER, settings={"JUNCTOR_KEY_CACHE_S": "0.5"}) as (router, _):
-        async with router.client() as client:
-            await client.complete("Hi", model=MODEL)
-            parsed = api_keys.parse(router.api_key)
-            assert parsed is not None
-            place = keys.api_key(parsed.lookup_id)
-            await router.core.store.table(CORE).update(
-                place, (Equals("disabled", value=False),), (Set("disabled", value=True),)
-            )
-            await asyncio.sleep(0.6)
-            error = await refusal(client.complete("Hi", model=MODEL))
+    running = one_endpoint(tmp_path, ANSWER, settings={"JUNCTOR_KEY_CACHE_S": "0.5"})
+    async with running as (router, _), router.client() as client:
+        await client.complete("Hi", model=MODEL)
+        parsed = api_keys.parse(router.api_key)
+        assert parsed is not None
+        place = keys.api_key(parsed.lookup_id)
+        await router.core.store.table(CORE).update(place, (Equals("disabled", value=False),), (Set("disabled", value=True),))
+        await asyncio.sleep(0.6)
+        error = await refusal(client.complete("Hi", model=MODEL))
     assert error.reason == "API_KEY_INVALID"
 
 

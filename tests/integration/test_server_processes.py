@@ -1,7 +1,6 @@
 """`junctor up` and `junctor serve` as whoever starts them meets them: real processes, signals and exit statuses."""
 
 import json
-import os
 import socket
 from pathlib import Path
 
@@ -21,6 +20,10 @@ async def _up(running: Child) -> str:
     address = (await running.line_with("gRPC")).split()[1]
     await running.line_with("Ctrl-C")
     return address
+
+
+def _is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
 
 
 def _keys(running: Child) -> list[str]:
@@ -100,7 +103,7 @@ async def test_bad_settings(tmp_path: Path, command: str) -> None:
     async with child(command, tmp_path, wrong) as running:
         assert await running.ended() == 2
     assert sorted(line.partition(":")[0] for line in running.lines) == ["JUNCTOR_DRAIN_S", "JUNCTOR_LISTEN", "JUNCTOR_REGOIN"]
-    assert not os.listdir(tmp_path)
+    assert _is_empty(tmp_path)
 
 
 async def test_serve_without_a_pepper(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What the tests of the pipeline share: a model with two scripted endpoints, and looks into the store, the log and the loop.
 
-`JUNCTOR_DEADLINE...` and the like are given to `two_endpoints` as settings; everything here is bounded in time.
+Everything that waits here is bounded in time.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ FIRST, SECOND = f"groq/{MODEL}", f"openrouter/{MODEL}"
 Found = TypeVar("Found")
 
 SERVICE = "junctor.v1.RouterService"
-PATIENCE_S = 3.0
+PATIENCE_S = 10.0
 """Long enough for anything that happens at all."""
 
 

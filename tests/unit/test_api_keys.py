@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 import string
+import zlib
 
 import pytest
 
@@ -12,13 +13,16 @@ from junctor.policy import api_keys
 LOOKUP, SECRET = bytes(range(8)), bytes(range(32))
 KEY = api_keys.mint(LOOKUP, SECRET)
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+TO_PYTHON = str.maketrans(CROCKFORD, "0123456789abcdefghijklmnopqrstuv")
 
 
 def test_a_key_has_the_form_that_is_promised() -> None:
     """Scanners for leaked secrets would not recognise our keys."""
     assert re.fullmatch(rf"jk-[{CROCKFORD}]{{12}}-[{CROCKFORD}]{{52}}-[{CROCKFORD}]{{7}}", KEY)
-    assert KEY == "jk-" + "0020c20a1g61" + KEY[15:]
-    assert len(KEY) == 3 + 12 + 1 + 52 + 1 + 7
+    lookup, secret, crc = (int(part.translate(TO_PYTHON), 32) for part in KEY[3:].split("-"))
+    assert lookup == int.from_bytes(LOOKUP) & (2**60 - 1)
+    assert secret == int.from_bytes(SECRET)
+    assert crc == zlib.crc32(KEY[3:68].encode())
 
 
 @pytest.mark.parametrize("fill", [0x00, 0xFF, 0x5A])

@@ -7,7 +7,7 @@ our own count of what was delivered.
 
 from collections.abc import AsyncGenerator
 
-from junctor.domain.call import Call, Finished, Hold, Opened, Outcome, Route, StreamEvent
+from junctor.domain.call import Call, Finished, Hold, Opened, Outcome, Receipt, Route, StreamEvent
 from junctor.domain.completion import CompletionSpec, Delta, FinishReason, StreamEnd, Usage
 from junctor.domain.errors import DeadlineError, JunctorError, StreamInterruptedError
 from junctor.domain.lease import SlotState
@@ -40,6 +40,7 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
             if deltas:
                 yield deltas
     except BaseException:
+        trail.receipt = Receipt(hold.generation.id, pending=True)
         services.ledger.settle_later(hold, _outcome(trail, candidate, count))
         raise
     finally:

@@ -1,0 +1,303 @@
+"""From an API key to an account: the same refusal for every cause, a cache that forgets in time, a store that may be down."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from junctor.adapters.tables.faults import CALM, Fault, FaultPlan
+from junctor.domain.account import ApiKey, Caller, KeyScope
+from junctor.domain.errors import ApiKeyInvalidError, LedgerUnavailableError, ScopeMissingError
+from junctor.policy import api_keys
+from junctor.ports.secrets import Peppers
+from junctor.ports.table import Found, Key
+from junctor.records import accounts, keys
+from junctor.records.tables import CORE
+from junctor.usecases import admit
+from junctor.usecases.accounts import Accounts
+from junctor.usecases.admit import CACHE_MAX_S, Admission
+from tests.support.virtual_loop import run_virtual
+from tests.support.world import EPOCH_MS, World
+
+DOWN = FaultPlan(chances=((Fault.UNAVAILABLE, 1.0),))
+OTHER = api_keys.mint(b"\x01" * 8, b"\x02" * 32)
+
+
+class Vault:
+    """The peppers, which a test may exchange."""
+
+    def __init__(self) -> None:
+        self.held = Peppers(2, {1: b"1" * 32, 2: b"2" * 32})
+
+    def get(self, name: str) -> str | None:
+        """No provider keys here."""
+        return None
+
+    def peppers(self) -> Peppers:
+        """Return the peppers."""
+        return self.held
+
+
+class Rig:
+    """A key in a table, and the gate before it. `reads` counts what was looked up."""
+
+    def __init__(self, world: World, cache_s: float = CACHE_MAX_S) -> None:
+        self.world = world
+        self.vault = Vault()
+        self.reads = 0
+        self._get = world.table.get
+        world.table.get = self._counted  # type: ignore[method-assign]
+        self.admission = Admission(world.table, self.vault, world.clock, cache_s)
+        self.key = ""
+
+    async def make(self, scope: KeyScope = KeyScope.COMPLETION) -> "Rig":
+        """Make the key."""
+        makes = Accounts(self.world.table, self.vault, self.world.clock, self.world.dice)
+        self.key = await makes.create_api_key("ACCOUNT", "test", scope)
+        return self
+
+    def change(self, **fields: object) -> None:
+        """Change the key's record behind the cache's back."""
+        place = keys.api_key(self.key[3:15])
+        (item,) = (item for item in self.world.store.items(CORE) if item["pk"] == place.partition)
+        key = msgspec.structs.replace(accounts.api_key_of(item), **fields)
+        self.world.store.put(CORE, place, accounts.api_key_item(key))
+
+    async def admit(self, text: str | None = None, scope: KeyScope = KeyScope.COMPLETION) -> Caller:
+        """Show a key at the gate: the rig's own if none is given."""
+        return await self.admission.admit(self.key if text is None else text, scope)
+
+    async def refused(self, text: str | None = None) -> None:
+        """Show a key that must not be let in."""
+        with pytest.raises(ApiKeyInvalidError):
+            await self.admit(text)
+
+    async def _counted(self, key: Key, *, consistent: bool = True) -> Found:
+        self.reads += 1
+        return await self._get(key, consistent=consistent)
+
+
+def run(scenario: Callable[[Rig], Awaitable[None]], cache_s: float = CACHE_MAX_S) -> None:
+    """Play a scenario with a fresh key."""
+
+    async def main() -> None:
+        world = await World().open()
+        await scenario(await Rig(world, cache_s).make())
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run_virtual(main())
+
+
+def test_a_key_opens_its_own_account() -> None:
+    """Nobody could call, or one organisation would pay for another."""
+
+    async def scenario(rig: Rig) -> None:
+        assert await rig.admit() == Caller("ACCOUNT", rig.key[3:15])
+        rig.change(workspace="w")
+        await asyncio.sleep(CACHE_MAX_S)
+        assert await rig.admit() == Caller("ACCOUNT", rig.key[3:15], "w")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "cause", ["none", "empty", "malformed", "unknown", "wrong secret", "disabled", "expired", "pepper gone", "bearer twice"]
+)
+def test_every_cause_is_refused_alike_after_one_hmac_and_one_comparison(cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody without a key could learn which ids exist, by the answer or by its time."""
+    made: list[str] = []
+    digest, same = api_keys.digest, api_keys.same
+
+    def noted_digest(pepper: bytes, material: bytes) -> bytes:
+        made.append("hmac")
+        return digest(pepper, material)
+
+    def noted_same(one: bytes, other: bytes) -> bool:
+        made.append("compare")
+        return same(one, other)
+
+    monkeypatch.setattr(api_keys, "digest", noted_digest)
+    monkeypatch.setattr(api_keys, "same", noted_same)
+
+    async def scenario(rig: Rig) -> None:
+        shown: dict[str, str | None] = {
+            "none": None,
+            "empty": "",
+            "malformed": rig.key[:-1] + "!",
+            "unknown": OTHER,
+            "wrong secret": api_keys.mint(b"\x01" * 8, b"\x03" * 32),
+            "bearer twice": f"Bearer {rig.key}",
+        }
+        if cause == "wrong secret":
+            parsed = api_keys.parse(OTHER)
+            assert parsed is not None
+            place = keys.api_key(parsed.lookup_id)
+            record = ApiKey(
+                lookup_id=parsed.lookup_id,
+                account="ACCOUNT",
+                name="n",
+                digest=digest(rig.vault.held.by_version[2], parsed.material),
+                pepper_version=2,
+                created_at_ms=0,
+            )
+            rig.world.store.put(CORE, place, accounts.api_key_item(record))
+            assert await rig.admit(OTHER) == Caller("ACCOUNT", parsed.lookup_id)
+        if cause == "disabled":
+            rig.change(disabled=True)
+        if cause == "expired":
+            rig.change(expires_at_ms=rig.world.clock.now_ms())
+        if cause == "pepper gone":
+            rig.vault.held = Peppers(1, {1: b"1" * 32})
+        made.clear()
+        with pytest.raises(ApiKeyInvalidError) as caught:
+            await rig.admission.admit(shown.get(cause, rig.key), KeyScope.COMPLETION)
+        assert made == ["hmac", "compare"]
+        assert (caught.value.message, caught.value.metadata) == (ApiKeyInvalidError().message, {})
+
+    run(scenario)
+
+
+def test_a_key_of_another_kind_is_told_so() -> None:
+    """A management key could run completions, with everything that it may see."""
+
+    async def scenario(rig: Rig) -> None:
+        with pytest.raises(ScopeMissingError):
+            await rig.admit(scope=KeyScope.MANAGEMENT)
+        rig.change(disabled=True)
+        await asyncio.sleep(CACHE_MAX_S)
+        with pytest.raises(ApiKeyInvalidError):
+            await rig.admit(scope=KeyScope.MANAGEMENT)
+
+    run(scenario)
+
+
+def test_an_older_pepper_still_opens_its_keys() -> None:
+    """Exchanging the pepper would lock every customer out."""
+
+    async def scenario(rig: Rig) -> None:
+        rig.vault.held = Peppers(3, {2: b"2" * 32, 3: b"3" * 32})
+        assert (await rig.admit()).account == "ACCOUNT"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("cache_s", "kept_s"), [(60.0, 60.0), (5.0, 5.0), (3_600.0, 60.0)])
+def test_a_revoked_key_is_refused_within_a_minute(cache_s: float, kept_s: float) -> None:
+    """A stolen key would go on working after it was revoked, for as long as somebody configured."""
+
+    async def scenario(rig: Rig) -> None:
+        await rig.admit()
+        rig.change(disabled=True)
+        await asyncio.sleep(kept_s - 0.01)
+        await rig.admit()
+        assert rig.reads == 1
+        await asyncio.sleep(0.01)
+        await rig.refused()
+        assert rig.reads == 2
+
+    run(scenario, cache_s)
+
+
+def test_what_is_believed_is_counted_from_before_it_was_read() -> None:
+    """A slow read would stretch the minute."""
+
+    async def scenario(rig: Rig) -> None:
+        rig.world.store.dice.plan = FaultPlan(latency_s=(10.0, 10.0))
+        await rig.admit()
+        rig.world.store.dice.plan = CALM
+        rig.change(disabled=True)
+        await asyncio.sleep(CACHE_MAX_S - 20.0)
+        await rig.refused()
+
+    run(scenario)
+
+
+def test_expiry_is_looked_at_each_time() -> None:
+    """A key would outlive its end by a minute."""
+
+    async def scenario(rig: Rig) -> None:
+        rig.change(expires_at_ms=EPOCH_MS + 10_000)
+        await asyncio.sleep(9.5)
+        await rig.admit()
+        await asyncio.sleep(0.5)
+        await rig.refused()
+        assert rig.reads == 1
+
+    run(scenario)
+
+
+def test_a_crowd_with_one_key_reads_it_once() -> None:
+    """A busy service's first second would be a thousand reads of one item."""
+
+    async def scenario(rig: Rig) -> None:
+        rig.world.store.dice.plan = FaultPlan(latency_s=(0.5, 0.5))
+        callers = await asyncio.gather(*(rig.admit() for _ in range(200)))
+        assert len({caller.account for caller in callers}) == 1
+        assert rig.reads == 1
+
+    run(scenario)
+
+
+def test_one_who_leaves_does_not_take_the_read_with_him() -> None:
+    """A caller who hangs up would have all others refused who wait for the same key."""
+
+    async def scenario(rig: Rig) -> None:
+        rig.world.store.dice.plan = FaultPlan(latency_s=(0.5, 0.5))
+        first, second = asyncio.create_task(rig.admit()), asyncio.create_task(rig.admit())
+        await asyncio.sleep(0.1)
+        first.cancel()
+        assert (await second).account == "ACCOUNT"
+        await asyncio.gather(first, return_exceptions=True)
+        assert rig.reads == 1
+
+    run(scenario)
+
+
+def test_unknown_ids_are_remembered_too() -> None:
+    """Somebody who tries keys would cost a read each time."""
+
+    async def scenario(rig: Rig) -> None:
+        for _ in range(5):
+            await rig.refused(OTHER)
+        assert rig.reads == 1
+
+    run(scenario)
+
+
+def test_a_store_that_is_down_is_no_invalid_key() -> None:
+    """Clients would throw away keys that are good, or be refused after the store has come back."""
+
+    async def scenario(rig: Rig) -> None:
+        rig.world.store.dice.plan = DOWN
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailableError) as caught:
+                await rig.admit()
+            assert caught.value.retry_after_s == 1.0
+        assert rig.reads == 2
+        rig.world.store.dice.plan = CALM
+        assert (await rig.admit()).account == "ACCOUNT"
+        rig.world.store.dice.plan = DOWN
+        assert (await rig.admit()).account == "ACCOUNT"
+        await asyncio.sleep(CACHE_MAX_S)
+        with pytest.raises(LedgerUnavailableError):
+            await rig.admit()
+
+    run(scenario)
+
+
+def test_the_cache_is_bounded_and_forgets_what_was_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who tries keys could fill the memory, or push out the keys of those who work."""
+    monkeypatch.setattr(admit, "CACHE_ENTRIES_MAX", 5)
+
+    async def scenario(rig: Rig) -> None:
+        await rig.admit()
+        for number in range(50):
+            await rig.refused(api_keys.mint(number.to_bytes(8), bytes(32)))
+            await rig.admit()
+        assert rig.reads == 1 + 50
+        assert len(rig.admission._cache) == 5
+        await rig.refused(api_keys.mint((0).to_bytes(8), bytes(32)))
+        assert rig.reads == 1 + 51
+
+    run(scenario)
