@@ -6,7 +6,6 @@ nothing. `--junctor PATH` shows an installed `junctor` instead of this checkout'
 """
 
 import argparse
-
 import re
 import signal
 import subprocess

@@ -205,6 +205,15 @@ async def test_attempts_are_logged(tmp_path: Path) -> None:
     assert tried[1][:2] == (SECOND, "served")
 
 
+async def test_log_line_of_a_failed_call_names_its_record(tmp_path: Path) -> None:
+    """Else nobody finds the record of a call that a caller complains about."""
+    async with two_endpoints(tmp_path, status(503), status(503)) as rig, rig.router.client() as client:
+        await refusal(client.complete("Hi", model=MODEL))
+        record = await ended(rig.router)
+        line = await line_of(rig.router)
+    assert (record.state, line["generation_id"]) == (SlotState.VOID, record.id)
+
+
 async def test_failed_endpoint_is_let_go(tmp_path: Path) -> None:
     """Else every failed attempt leaves a connection open to a provider that is in trouble."""
     beginning: list[Step] = [Send(STREAM_HEAD + chunk(b": here\n\n")), Stall()]

@@ -118,6 +118,22 @@ async def test_drain_lets_a_running_stream_finish(tmp_path: Path) -> None:
     assert (record.state, record.output_tokens, record.estimated) == (SlotState.SETTLED, 3, False)
 
 
+async def test_drain_does_not_wait_for_a_health_watch(tmp_path: Path) -> None:
+    """Else one balancer that watches the health holds every deployment for the whole grace."""
+    async with (
+        one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _),
+        _second_server(router) as (second, server),
+        raw_channel(second) as channel,
+    ):
+        watch = channel.unary_stream(
+            "/grpc.health.v1.Health/Watch",
+            request_serializer=HealthCheckRequest.SerializeToString,
+            response_deserializer=HealthCheckResponse.FromString,
+        )(HealthCheckRequest(), timeout=10 * PATIENCE_S)
+        assert await watch.read() == HealthCheckResponse(status=HealthCheckResponse.SERVING)
+        await asyncio.wait_for(server.drain(9 * PATIENCE_S), PATIENCE_S)
+
+
 async def test_stream_past_the_grace(tmp_path: Path) -> None:
     """Else one endless stream keeps a server from ending, or is delivered for nothing."""
     async with one_endpoint(tmp_path, [*BEGUN, WaitClosed()]) as (router, upstream):

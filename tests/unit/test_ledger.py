@@ -407,6 +407,31 @@ def test_a_hold_that_failed_is_known_to_have_failed() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("later", [True, False])
+def test_a_bug_in_a_settlement_is_told(later: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generations would go unbilled without a word."""
+
+    async def broken(*given: object) -> None:
+        raise ZeroDivisionError
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(), PLAN)
+        with monkeypatch.context() as patch:
+            patch.setattr(world.table, "update", broken)
+            if later:
+                world.ledger.settle_later(hold, settled(1))
+                assert await world.ledger.drain(60) == 0
+                ((name, error),) = world.telemetry.incidents
+                assert (name, type(error)) == ("ledger", ZeroDivisionError)
+                world.telemetry.incidents.clear()
+            else:
+                with pytest.raises(ZeroDivisionError):
+                    await world.ledger.settle(hold, settled(1))
+        assert world.generations()[hold.generation.id].state is SlotState.OPEN
+
+    run(scenario)
+
+
 def test_draining_waits_for_what_begins_meanwhile() -> None:
     """A generation that is given up while the server stops would stay OPEN, its task running over a closed store."""
 

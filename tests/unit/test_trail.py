@@ -55,6 +55,7 @@ def test_everything_that_became_known_is_in_the_line() -> None:
     trail.usage = Usage(3, 4, estimated=True)
     trail.finish_reason = FinishReason.LENGTH
     trail.time_to_first_token_ms = 8
+    trail.generation_id = "gen-1"
     trail.receipt = Receipt("gen-1", pending=True, cost_nanousd=7)
     rig.clock.now_s += 1.2345
     trail.close("OK")

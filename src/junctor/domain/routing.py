@@ -125,8 +125,8 @@ class FailureKind(Enum):
 class Failure(Struct, frozen=True, kw_only=True):
     """What went wrong in one attempt: a value, not an exception.
 
-    `message` is the provider's own text, or ours; it is shown only for failures that are the caller's to mend. `committed` tells whether
-    content had already come.
+    `message` is the provider's own text, or ours; it is shown only for failures that are the caller's to mend. `committed`
+    tells whether content had already come.
     """
 
     kind: FailureKind

@@ -1,9 +1,12 @@
 """The life of the native server: listen, serve, drain.
 
 Draining: NOT_SERVING first, so that balancers turn away; then no new calls; then the calls under way may end within the grace;
-what is left is cancelled, and every cancelled call still settles.
+what is left is cancelled, and every cancelled call still settles. Calls that watch the health never end by themselves and are
+not waited for.
 """
 
+import asyncio
+import os
 from collections.abc import Sequence
 
 import grpc
@@ -35,6 +38,13 @@ class ServerTerms(Struct, frozen=True, kw_only=True):
     concurrent_streams_max: int = 1000
 
 
+LAST_BYTES_S = 1.0
+"""How long the core may take to send what finished calls have written."""
+
+SETTLED_DOWN_S = 0.05
+"""How long no call may be under way before the server counts as idle: one may be between the core and its handler."""
+
+
 class AddressError(Exception):
     """The address cannot be listened on; the text says why."""
 
@@ -44,6 +54,7 @@ class GrpcServer:
 
     def __init__(self, rpc: RouterRpc, terms: ServerTerms) -> None:
         self._terms = terms
+        self._rpc = rpc
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(terms))
         self._server.add_generic_rpc_handlers((grpc_router.handlers(rpc),))
@@ -59,6 +70,7 @@ class GrpcServer:
         Raises:
             AddressError: the address is in use or not this machine's.
         """
+        await self._try_address()
         host = f"[{self._terms.host}]" if ":" in self._terms.host else self._terms.host
         try:
             port = self._server.add_insecure_port(f"{host}:{self._terms.port}")
@@ -73,7 +85,29 @@ class GrpcServer:
     async def drain(self, grace_s: float) -> None:
         """Turn callers away, let calls under way end within the grace, and stop."""
         await self._report(serving=False)
-        await self._server.stop(grace_s)
+        stopping = asyncio.create_task(self._server.stop(grace_s))
+        idle = asyncio.create_task(self._idle())
+        await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        await self._server.stop(LAST_BYTES_S)
+        await stopping
+
+    async def _idle(self) -> None:
+        while self._rpc.under_way:
+            await self._rpc.idle()
+            await asyncio.sleep(SETTLED_DOWN_S)
+
+    async def _try_address(self) -> None:
+        """Listen for a moment without grpc, which would write lines of its own and not say why it failed."""
+        if self._terms.port == 0:
+            return
+        try:
+            server = await asyncio.get_running_loop().create_server(asyncio.Protocol, self._terms.host, self._terms.port)
+        except OSError as error:
+            reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "no such address"
+            raise AddressError(f"{self._terms.host}:{self._terms.port} cannot be listened on: {reason}") from error
+        server.close()
+        await server.wait_closed()
 
     async def _report(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING

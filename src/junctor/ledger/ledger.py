@@ -45,6 +45,12 @@ class Holding:
         return await asyncio.shield(self.task)
 
     @property
+    def generation_id(self) -> str:
+        """The generation that is held, empty while there is none."""
+        held = self.task.done() and not self.task.cancelled() and self.task.exception() is None
+        return self.task.result().generation.id if held else ""
+
+    @property
     def failed(self) -> bool:
         """Whether it is known that there will be no hold."""
         return self.task.done() and not self.task.cancelled() and self.task.exception() is not None

@@ -17,11 +17,13 @@ async def complete(services: Services, call: Call, trail: Trail) -> Answer:
     """Answer a call as a whole. Raises JunctorError."""
     plan = settle.plan(services, call, trail)
     holding = services.ledger.begin(call, plan)
-    async with settle.void_on_error(services, holding, call):
+    async with settle.void_on_error(services, holding, call, trail):
         work = attempt.whole(services, call, plan, trail)
         candidate, completion = await settle.beside(services, holding, call, work)
         hold = await settle.held(services, holding, call)
 
+    trail.generation_id = hold.generation.id
+    completion = visible.answer(completion, call.spec)
     trail.usage = completion.usage or counting.estimate(call.spec, counting.completion_bytes(completion))
     trail.finish_reason = completion.choices[0].finish_reason
     outcome = Outcome(
@@ -34,7 +36,7 @@ async def complete(services: Services, call: Call, trail: Trail) -> Answer:
     )
     trail.receipt = await services.ledger.settle(hold, outcome)
     return Answer(
-        choices=visible.answer(completion, call.spec).choices,
+        choices=completion.choices,
         usage=trail.usage,
         receipt=trail.receipt,
         route=Route(

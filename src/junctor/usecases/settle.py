@@ -37,7 +37,7 @@ def plan(services: Services, call: Call, trail: Trail) -> Plan:
 
 
 @asynccontextmanager
-async def void_on_error(services: Services, holding: Holding, call: Call) -> AsyncGenerator[None, None]:
+async def void_on_error(services: Services, holding: Holding, call: Call, trail: Trail) -> AsyncGenerator[None, None]:
     """End a hold as VOID if the body fails: before the error goes on to a caller who waits, else by itself."""
     try:
         yield
@@ -46,6 +46,7 @@ async def void_on_error(services: Services, holding: Holding, call: Call) -> Asy
         with suppress(TimeoutError):
             async with asyncio.timeout(min(max(remaining_s, VOID_WAIT_LEAST_S), VOID_WAIT_S)):
                 await services.ledger.abandon(holding, VOID)
+        trail.generation_id = holding.generation_id
         raise
     except BaseException:
         services.ledger.abandon_later(holding, VOID)

@@ -23,7 +23,7 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
     """Answer a call step by step: what became known together comes together, a Finished last. Raises JunctorError."""
     plan = settle.plan(services, call, trail)
     holding = services.ledger.begin(call, plan)
-    async with settle.void_on_error(services, holding, call):
+    async with settle.void_on_error(services, holding, call, trail):
         work = attempt.begin(services, call, plan, trail)
         candidate, flow = await settle.beside(services, holding, call, work)
         try:
@@ -32,6 +32,7 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
             await flow.batches.aclose()
             raise
 
+    trail.generation_id = hold.generation.id
     count = _Count(call.spec)
     try:
         yield (Opened(hold.generation.id, candidate), *count.deltas(flow.first))

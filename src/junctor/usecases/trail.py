@@ -27,6 +27,7 @@ class Trail:
         self.usage = Usage()
         self.finish_reason: FinishReason | None = None
         self.time_to_first_token_ms: int | None = None
+        self.generation_id = ""
         self.receipt: Receipt | None = None
 
     def elapsed_ms(self) -> int:
@@ -50,7 +51,7 @@ class Trail:
                 latency_ms=self.elapsed_ms(),
                 account=self.caller.account if self.caller else "",
                 api_key=self.caller.key if self.caller else "",
-                generation_id=receipt.generation_id if receipt else "",
+                generation_id=self.generation_id,
                 requested_model=self.requested_model,
                 model=served.endpoint.model if served else "",
                 provider=served.endpoint.provider if served else "",

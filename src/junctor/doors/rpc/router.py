@@ -49,6 +49,8 @@ class RouterRpc:
     def __init__(self, services: Services, terms: Terms) -> None:
         self._services = services
         self._terms = terms
+        self._idle = asyncio.Event()
+        self.under_way = 0
 
     async def complete(self, body: bytes, api_key: str | None, timeout_s: float | None) -> pb.CompleteResponse:
         """Answer a Complete. Raises JunctorError."""
@@ -80,9 +82,16 @@ class RouterRpc:
             await self._admit(api_key, deadline_at, trail)
             raise NotBuiltError(f"{method} is not answered by this version.", method=method)
 
+    async def idle(self) -> None:
+        """Wait until no call is under way."""
+        self._idle.clear()
+        if self.under_way:
+            await self._idle.wait()
+
     @asynccontextmanager
     async def _guard(self, method: str) -> AsyncGenerator[Trail, None]:
         trail = Trail(self._services, method)
+        self.under_way += 1
         try:
             yield trail
         except JunctorError as error:
@@ -95,7 +104,12 @@ class RouterRpc:
             incident = trail.incident(error)
             trail.close(InternalError.reason)
             raise InternalError(incident) from None
-        trail.close("OK")
+        else:
+            trail.close("OK")
+        finally:
+            self.under_way -= 1
+            if self.under_way == 0:
+                self._idle.set()
 
     async def _admit(self, api_key: str | None, deadline_at: float, trail: Trail) -> Caller:
         try:
