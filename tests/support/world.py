@@ -6,7 +6,7 @@ Meant for `run_virtual`. The store watches its own slots, of which one that has 
 import asyncio
 import random
 from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -24,6 +24,7 @@ from junctor.ports.table import Item, Key, TableSpec
 from junctor.ports.telemetry import Counter, RequestLine
 from junctor.records import generations, ids, keys, leases
 from junctor.records.tables import CORE
+from tests.support.virtual_loop import run_virtual
 
 EPOCH_MS = 1_790_000_000_000
 CALLER = Caller("ACCOUNT", "KEY")
@@ -181,3 +182,18 @@ def expected(opened: Generation, outcome: Outcome, ended_at_ms: int | None) -> G
         time_to_first_token_ms=outcome.time_to_first_token_ms,
         ended_at_ms=ended_at_ms,
     )
+
+
+def play(scenario: Callable[[World], Awaitable[None]], *, deadline_max_ms: int = 900_000) -> None:
+    """Play a scenario in a fresh world; nothing may be left running at its end."""
+
+    async def main() -> None:
+        world = await World(deadline_max_ms=deadline_max_ms).open()
+        async with asyncio.timeout(100_000):
+            await scenario(world)
+        assert await world.ledger.drain(10_000) == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert world.telemetry.incidents == []
+        assert world.store.breaches == []
+
+    run_virtual(main())

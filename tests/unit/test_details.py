@@ -19,7 +19,7 @@ HOSTILE = {
     "marks": "e" + "\u0301" * 20_000,
     "controls": "\x00\r\n\x7f\u202e" * 4_000,
     "surrogates": "\ud800" * 20_000,
-    "middling": "💥" * 400,
+    "middling": "💥" * 510,
     "short": "x",
     "empty": "",
 }

@@ -1,12 +1,12 @@
 """The ledger's two seams, case by case: fenced leases, a store that is down, slow settlements, leases that end, draining."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
 
 from junctor.adapters.tables.faults import CALM, Fault, FaultPlan
+from junctor.domain.call import Outcome
 from junctor.domain.errors import LedgerUnavailableError
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Slot, SlotState
@@ -14,27 +14,10 @@ from junctor.ledger.ledger import LEASE_LIFE_MS, SETTLE_INLINE_S
 from junctor.ports.table import Equals, Set
 from junctor.ports.telemetry import Counter
 from junctor.records import generations, ids, keys
-from tests.support.virtual_loop import run_virtual
-from tests.support.world import PLAN, VOID, World, call, expected, settled
+from tests.support.world import PLAN, VOID, World, call, expected, play, settled
 
 DOWN = FaultPlan(chances=((Fault.UNAVAILABLE, 1.0),))
 SLOW = FaultPlan(latency_s=(5.0, 5.0))
-Scenario = Callable[[World], Awaitable[None]]
-
-
-def run(scenario: Scenario, *, deadline_max_ms: int = 900_000) -> None:
-    """Play a scenario in a fresh world; nothing may be left running at its end."""
-
-    async def main() -> None:
-        world = await World(deadline_max_ms=deadline_max_ms).open()
-        async with asyncio.timeout(100_000):
-            await scenario(world)
-        assert await world.ledger.drain(10_000) == 0
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert world.telemetry.incidents == []
-        assert world.store.breaches == []
-
-    run_virtual(main())
 
 
 async def close_by_hand(world: World, place: Slot, state: SlotState) -> None:
@@ -76,24 +59,23 @@ def test_a_hold_is_an_open_slot_with_all_that_is_known() -> None:
         assert (lease.account, lease.until_ms, lease.width) == ("ACCOUNT", now_ms + LEASE_LIFE_MS, 16)
         assert lease.exp_ms == lease.until_ms + 900_000 + 120_000
 
-    run(scenario)
+    play(scenario)
 
 
 @pytest.mark.parametrize("outcome", [settled(5), VOID], ids=["settled", "void"])
-def test_a_settlement_writes_the_outcome(outcome: object) -> None:
+def test_a_settlement_writes_the_outcome(outcome: Outcome) -> None:
     """A generation's record would lack what it consumed and where."""
 
     async def scenario(world: World) -> None:
         hold = await world.ledger.hold(call(), PLAN)
         await asyncio.sleep(3)
-        chosen = settled(5) if outcome == settled(5) else VOID
-        receipt = await world.ledger.settle(hold, chosen)
+        receipt = await world.ledger.settle(hold, outcome)
         assert not receipt.pending
         assert receipt.generation_id == hold.generation.id
         stored = world.generations()[hold.generation.id]
-        assert stored == expected(hold.generation, chosen, world.clock.now_ms())
+        assert stored == expected(hold.generation, outcome, world.clock.now_ms())
 
-    run(scenario)
+    play(scenario)
 
 
 def test_an_upstream_id_is_cut_to_its_room() -> None:
@@ -107,7 +89,7 @@ def test_an_upstream_id_is_cut_to_its_room() -> None:
         assert set(stored) == {"é"}
         assert len(stored.encode()) <= generations.UPSTREAM_ID_MAX
 
-    run(scenario)
+    play(scenario)
 
 
 @pytest.mark.parametrize("state", [SlotState.SEALED, SlotState.EXPIRED])
@@ -126,7 +108,7 @@ def test_a_lease_that_somebody_closed_is_left(state: SlotState) -> None:
         assert third.generation.slot.lease == second.generation.slot.lease
         assert not (await world.ledger.settle(first, settled(1))).pending
 
-    run(scenario)
+    play(scenario)
 
 
 def test_leases_that_are_closed_again_and_again_end_in_an_error() -> None:
@@ -150,7 +132,7 @@ def test_leases_that_are_closed_again_and_again_end_in_an_error() -> None:
             await world.ledger.hold(call(), PLAN)
         assert world.telemetry.counts[Counter.LEASE_FENCED] == 3
 
-    run(scenario)
+    play(scenario)
 
 
 def test_a_slot_that_a_closer_expired_stays_so() -> None:
@@ -165,7 +147,7 @@ def test_a_slot_that_a_closer_expired_stays_so() -> None:
         assert world.generations()[hold.generation.id].state is SlotState.EXPIRED
         assert world.telemetry.counts[Counter.SETTLE_LOST] == 1
 
-    run(scenario)
+    play(scenario)
 
 
 def test_a_slot_ends_once() -> None:
@@ -179,7 +161,7 @@ def test_a_slot_ends_once() -> None:
             assert world.generations()[hold.generation.id].state is first.state
         assert world.telemetry.counts[Counter.SETTLE_LOST] == 2
 
-    run(scenario)
+    play(scenario)
 
 
 def test_a_store_that_is_down_refuses_and_recovers() -> None:
@@ -201,7 +183,7 @@ def test_a_store_that_is_down_refuses_and_recovers() -> None:
         assert (await world.ledger.hold(call(), PLAN)).generation.slot.number == 0
         assert len(world.leases()) == 2
 
-    run(scenario)
+    play(scenario)
 
 
 @pytest.mark.parametrize("outage_s", [30.0, 500.0])
@@ -224,7 +206,7 @@ def test_a_settlement_waits_for_the_store(outage_s: float) -> None:
         assert stored == expected(hold.generation, settled(2), stored.ended_at_ms)
         assert world.telemetry.counts[Counter.SETTLE_LOST] == 0
 
-    run(scenario)
+    play(scenario)
 
 
 def test_a_slow_store_makes_the_billing_pending() -> None:
@@ -237,7 +219,7 @@ def test_a_slow_store_makes_the_billing_pending() -> None:
         assert await world.ledger.drain(60) == 0
         assert world.generations()[hold.generation.id].state is SlotState.SETTLED
 
-    run(scenario)
+    play(scenario)
 
 
 def test_a_settlement_is_given_up_when_any_closer_has_expired_it() -> None:
@@ -252,7 +234,7 @@ def test_a_settlement_is_given_up_when_any_closer_has_expired_it() -> None:
         await asyncio.sleep(40)
         assert world.telemetry.counts[Counter.SETTLE_LOST] == 1
 
-    run(scenario)
+    play(scenario)
 
 
 def test_a_wall_clock_that_jumps_loses_no_settlement() -> None:
@@ -265,7 +247,7 @@ def test_a_wall_clock_that_jumps_loses_no_settlement() -> None:
         assert not (await world.ledger.settle(hold, settled(2))).pending
         assert world.generations()[hold.generation.id].state is SlotState.SETTLED
 
-    run(scenario)
+    play(scenario)
 
 
 def test_a_caller_who_leaves_does_not_stop_the_settlement() -> None:
@@ -282,196 +264,4 @@ def test_a_caller_who_leaves_does_not_stop_the_settlement() -> None:
         assert await world.ledger.drain(60) == 0
         assert world.generations()[hold.generation.id].state is SlotState.SETTLED
 
-    run(scenario)
-
-
-def test_leases_are_renewed_when_their_time_is_up() -> None:
-    """Slots would be opened in a lease that anyone may close, or each call take a lease of its own."""
-
-    async def scenario(world: World) -> None:
-        first = await world.ledger.hold(call(), PLAN)
-        await asyncio.sleep(LEASE_LIFE_MS / 1000 - 0.5)
-        second = await world.ledger.hold(call(), PLAN)
-        assert second.generation.slot == Slot("ACCOUNT", first.generation.slot.lease, 1)
-        await asyncio.sleep(1)
-        third = await world.ledger.hold(call(), PLAN)
-        assert third.generation.slot.lease != first.generation.slot.lease
-        assert [lease.account for lease in world.leases()] == ["ACCOUNT"] * 2
-
-    run(scenario)
-
-
-def test_a_lease_is_renewed_when_its_numbers_are_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A seventh digit would break the order of slots, and of everything that reads them."""
-    monkeypatch.setattr("junctor.ledger.holder.SLOT_NUMBER_MAX", 39)
-
-    async def scenario(world: World) -> None:
-        world.store.dice.plan = FaultPlan(latency_s=(0.0, 0.01))
-        holds = await asyncio.gather(*(world.ledger.hold(call(), PLAN) for _ in range(500)))
-        places = [hold.generation.slot for hold in holds]
-        assert len(set(places)) == 500
-        assert max(place.number for place in places) == 39
-        assert len(world.leases()) == 13
-
-    run(scenario)
-
-
-def test_two_first_calls_share_one_lease() -> None:
-    """Every burst of calls would take as many leases, and as much money out of the purse."""
-
-    async def scenario(world: World) -> None:
-        world.store.dice.plan = FaultPlan(latency_s=(0.1, 0.2))
-        one, other = await asyncio.gather(world.ledger.hold(call(), PLAN), world.ledger.hold(call(), PLAN))
-        assert {one.generation.slot.number, other.generation.slot.number} == {0, 1}
-        assert len(world.leases()) == 1
-
-    run(scenario)
-
-
-def test_accounts_do_not_share_leases() -> None:
-    """One organisation would spend another's money."""
-
-    async def scenario(world: World) -> None:
-        holds = [await world.ledger.hold(call(account), PLAN) for account in ("A", "B", "A")]
-        assert [hold.generation.slot.account for hold in holds] == ["A", "B", "A"]
-        assert [hold.generation.slot.number for hold in holds] == [0, 0, 1]
-        assert {lease.account for lease in world.leases()} == {"A", "B"}
-
-    run(scenario)
-
-
-@pytest.mark.parametrize("chance", [0.0, 0.3])
-def test_a_thousand_holds_at_once(chance: float) -> None:
-    """A crowd would be refused, or wait for ever, as one of its calls fenced the lease that all wait for."""
-
-    async def scenario(world: World) -> None:
-        world.store.dice.plan = FaultPlan(chances=((Fault.DROPPED, chance),), latency_s=(0.0, 0.02))
-        holds = await asyncio.gather(*(world.ledger.hold(call(), PLAN) for _ in range(1_000)), return_exceptions=True)
-        served = [hold for hold in holds if not isinstance(hold, BaseException)]
-        refused = [error for error in holds if isinstance(error, BaseException)]
-        assert all(isinstance(error, LedgerUnavailableError) for error in refused)
-        # Four tries in a row must be lost for a refusal: 1 % at most of these calls.
-        assert len(refused) <= 40 * chance
-        assert len({hold.generation.id for hold in served}) == len(served)
-        stored = world.generations()
-        assert all(stored[hold.generation.id] == hold.generation for hold in served)
-
-    run(scenario)
-
-
-@pytest.mark.parametrize("pause_s", [0.0, 0.01, 5.0])
-def test_a_hold_that_nobody_waits_for_is_ended(pause_s: float) -> None:
-    """A caller who leaves early would leave an OPEN slot behind, and money bound in it."""
-
-    async def scenario(world: World) -> None:
-        world.store.dice.plan = FaultPlan(latency_s=(0.05, 0.05))
-        holding = world.ledger.begin(call(), PLAN)
-        await asyncio.sleep(pause_s)
-        await world.ledger.abandon(holding, VOID)
-        (generation,) = world.generations().values()
-        assert generation.state is SlotState.VOID
-
-    run(scenario)
-
-
-def test_abandoning_goes_on_when_its_caller_leaves() -> None:
-    """A caller who leaves twice would leave an OPEN slot behind."""
-
-    async def scenario(world: World) -> None:
-        world.store.dice.plan = FaultPlan(latency_s=(0.5, 0.5))
-        holding = world.ledger.begin(call(), PLAN)
-        task = asyncio.create_task(world.ledger.abandon(holding, VOID))
-        await asyncio.sleep(0.1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert await world.ledger.drain(60) == 0
-        assert [generation.state for generation in world.generations().values()] == [SlotState.VOID]
-
-    run(scenario)
-
-
-def test_a_hold_that_failed_is_known_to_have_failed() -> None:
-    """Upstream work would go on, at our cost, although nothing may be answered."""
-
-    async def scenario(world: World) -> None:
-        world.store.dice.plan = DOWN
-        holding = world.ledger.begin(call(), PLAN)
-        assert not holding.failed
-        with pytest.raises(LedgerUnavailableError):
-            await holding.ready()
-        assert holding.failed
-        await world.ledger.abandon(holding, VOID)
-        assert world.generations() == {}
-
-    run(scenario)
-
-
-@pytest.mark.parametrize("later", [True, False])
-def test_a_bug_in_a_settlement_is_told(later: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generations would go unbilled without a word."""
-
-    async def broken(*given: object) -> None:
-        raise ZeroDivisionError
-
-    async def scenario(world: World) -> None:
-        hold = await world.ledger.hold(call(), PLAN)
-        with monkeypatch.context() as patch:
-            patch.setattr(world.table, "update", broken)
-            if later:
-                world.ledger.settle_later(hold, settled(1))
-                assert await world.ledger.drain(60) == 0
-                ((name, error),) = world.telemetry.incidents
-                assert (name, type(error)) == ("ledger", ZeroDivisionError)
-                world.telemetry.incidents.clear()
-            else:
-                with pytest.raises(ZeroDivisionError):
-                    await world.ledger.settle(hold, settled(1))
-        assert world.generations()[hold.generation.id].state is SlotState.OPEN
-
-    run(scenario)
-
-
-def test_draining_waits_for_what_begins_meanwhile() -> None:
-    """A generation that is given up while the server stops would stay OPEN, its task running over a closed store."""
-
-    async def scenario(world: World) -> None:
-        world.store.dice.plan = FaultPlan(latency_s=(1.0, 1.0))
-        world.ledger.abandon_later(world.ledger.begin(call(), PLAN), VOID)
-        assert await world.ledger.drain(60) == 0
-        assert [generation.state for generation in world.generations().values()] == [SlotState.VOID]
-
-    run(scenario)
-
-
-def test_draining_gives_up_in_time_and_leaves_no_task() -> None:
-    """A server would not stop while its store is down, or leave work running that nobody sees."""
-
-    async def scenario(world: World) -> None:
-        holds = [await world.ledger.hold(call(), PLAN) for _ in range(3)]
-        world.store.dice.plan = DOWN
-        for hold in holds:
-            world.ledger.settle_later(hold, settled(1))
-        world.ledger.abandon_later(world.ledger.begin(call(), PLAN), VOID)
-        began = world.clock.monotonic_s()
-        assert await world.ledger.drain(5) == 3
-        assert world.clock.monotonic_s() - began == pytest.approx(5)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert await world.ledger.drain(0) == 0
-
-    run(scenario)
-
-
-def test_backing_off_does_not_overflow() -> None:
-    """The thousandth try of a settlement would die of arithmetic."""
-
-    async def scenario(world: World) -> None:
-        hold = await world.ledger.hold(call(remaining_s=40_000), PLAN)
-        world.store.dice.plan = DOWN
-        assert (await world.ledger.settle(hold, settled(2))).pending
-        await asyncio.sleep(20_000)
-        world.store.dice.plan = CALM
-        assert await world.ledger.drain(60) == 0
-        assert world.generations()[hold.generation.id].state is SlotState.SETTLED
-
-    run(scenario, deadline_max_ms=40_000_000)
+    play(scenario)

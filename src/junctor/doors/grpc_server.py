@@ -8,6 +8,7 @@ not waited for.
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -40,6 +41,9 @@ class ServerTerms(Struct, frozen=True, kw_only=True):
 
 LAST_BYTES_S = 1.0
 """How long the core may take to send what finished calls have written."""
+
+HANDLERS_END_S = 2.0
+"""How long the handlers of cancelled calls may take to notice."""
 
 SETTLED_DOWN_S = 0.05
 """How long no call may be under way before the server counts as idle: one may be between the core and its handler."""
@@ -91,6 +95,9 @@ class GrpcServer:
         idle.cancel()
         await self._server.stop(LAST_BYTES_S)
         await stopping
+        # The core is done with a cancelled call before its handler has noticed, and only the handler settles it.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._rpc.idle(), HANDLERS_END_S)
 
     async def _idle(self) -> None:
         while self._rpc.under_way:
