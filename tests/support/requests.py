@@ -10,6 +10,7 @@ from junctor.domain.account import Caller
 from junctor.domain.completion import CompletionSpec
 from junctor.domain.errors import InvalidFieldError
 from junctor.doors.codec.checks import Limits
+from junctor.doors.codec.parsing import parse
 from junctor.doors.rpc.router import RouterRpc, Terms
 from junctor.usecases.services import Services
 from junctor.v1 import completion_pb2 as pb
@@ -33,7 +34,8 @@ def minimal() -> CompleteRequest:
 def read(request: CompleteRequest, limits: Limits | None = None) -> CompletionSpec:
     """Read a request as a door does. Raises InvalidFieldError."""
     rpc = RouterRpc(cast("Services", None), Terms(limits=limits or Limits()))
-    return rpc._call(request, CALLER, 0.0, streamed=False).spec
+    parsed = parse(CompleteRequest, request.SerializeToString())
+    return rpc._call(parsed, CALLER, 0.0, streamed=False).spec
 
 
 def violations(request: CompleteRequest, limits: Limits | None = None) -> dict[str, str]:

@@ -15,6 +15,8 @@ SMALL = Limits(
     tools_max=2,
     stop_max=2,
     metadata_max=2,
+    logit_bias_max=3,
+    modalities_max=2,
     json_depth_max=3,
     string_bytes_max=40,
     name_chars_max=10,
@@ -75,6 +77,12 @@ COUNTS: dict[str, tuple[int, str, Fill]] = {
         "spec.metadata",
         lambda request, count: request.spec.metadata.update({f"k{number}": "v" for number in range(count)}),
     ),
+    "logit_bias": (
+        3,
+        "spec.logit_bias",
+        lambda request, count: request.spec.logit_bias.update(dict.fromkeys(range(count), 1.0)),
+    ),
+    "modalities": (2, "spec.modalities", lambda request, count: request.spec.modalities.extend(["text"] * count)),
 }
 DEPTHS: dict[str, Fill] = {
     "spec.extra_json": lambda request, count: setattr(request.spec, "extra_json", deep(count)),
@@ -162,6 +170,8 @@ def test_the_limits_are_those_of_the_api() -> None:
         tools_max=512,
         stop_max=4,
         metadata_max=16,
+        logit_bias_max=1024,
+        modalities_max=8,
         json_depth_max=64,
         string_bytes_max=16 * 1024 * 1024,
         name_chars_max=256,

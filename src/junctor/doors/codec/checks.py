@@ -1,6 +1,6 @@
 """Everything that can be wrong with a request, gathered so that the caller can mend it all at once.
 
-Protobuf keeps unknown fields and unknown enum values silently; an ignored limit or request id costs money, so both are refused.
+Protobuf keeps unknown enum values silently, as it does unknown fields (see parsing): both are refused.
 """
 
 import math
@@ -10,8 +10,6 @@ from itertools import accumulate
 from typing import TypeVar
 
 import msgspec
-from google.protobuf.message import Message
-from google.protobuf.unknown_fields import UnknownFieldSet
 from msgspec import Struct
 
 from junctor.domain.errors import InvalidFieldError
@@ -32,6 +30,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     tools_max: int = 512
     stop_max: int = 4
     metadata_max: int = 16
+    logit_bias_max: int = 1024
+    modalities_max: int = 8
     json_depth_max: int = 64
     string_bytes_max: int = 16 << 20
     name_chars_max: int = 256
@@ -55,13 +55,6 @@ class Checks:
         """Raise InvalidFieldError if anything was wrong."""
         if self._violations:
             raise InvalidFieldError(*self._violations)
-
-    def known(self, message: Message, path: str) -> None:
-        """Refuse fields that this version does not know."""
-        unknown = UnknownFieldSet(message)
-        if len(unknown):
-            numbers = sorted({unknown[place].field_number for place in range(len(unknown))})[:5]
-            self.wrong(path, f"has fields unknown to this version: numbers {', '.join(map(str, numbers))}")
 
     def text(self, value: str, path: str) -> str:
         """Bound a text's length."""

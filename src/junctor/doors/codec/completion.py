@@ -57,9 +57,7 @@ _EXTRA = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpec:
     """Read what is asked; `checks` gathers what is wrong, and the result counts only if nothing is."""
-    checks.known(message, path)
     present = {field.name: value for field, value in message.ListFields()}
-    checks.count(len(message.metadata), checks.limits.metadata_max, f"{path}.metadata")
     return CompletionSpec(
         model=checks.model(message.model, f"{path}.model"),
         messages=messages.conversation(message.messages, checks, f"{path}.messages"),
@@ -67,17 +65,11 @@ def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpe
         tool_choice=_tool_choice(message, checks, f"{path}.tool_choice"),
         response_format=_response_format(message, checks, f"{path}.response_format"),
         stop=_stop(message, checks, f"{path}.stop"),
-        logit_bias=tuple(
-            (token, checks.number(bias, -100, 100, f"{path}.logit_bias[{token}]"))
-            for token, bias in sorted(message.logit_bias.items())
-        ),
+        logit_bias=_logit_bias(message, checks, f"{path}.logit_bias"),
         reasoning=_reasoning(message, checks, f"{path}.reasoning"),
-        modalities=tuple(message.modalities),
+        modalities=_modalities(message, checks, f"{path}.modalities"),
         prediction=_prediction(message, checks, f"{path}.prediction"),
-        metadata=tuple(
-            (checks.name(key, f"{path}.metadata"), checks.text(value, f"{path}.metadata[{key}]"))
-            for key, value in sorted(message.metadata.items())
-        ),
+        metadata=_metadata(message, checks, f"{path}.metadata"),
         extra=_extra(message, checks, f"{path}.extra_json"),
         **_scalars(present, checks, path),
     )
@@ -95,13 +87,31 @@ def _scalars(present: Mapping[str, Any], checks: Checks, path: str) -> dict[str,
     return found
 
 
+def _logit_bias(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[tuple[int, float], ...]:
+    if not checks.count(len(message.logit_bias), checks.limits.logit_bias_max, path):
+        return ()
+    biases = sorted(message.logit_bias.items())
+    return tuple((token, checks.number(bias, -100, 100, f"{path}[{token}]")) for token, bias in biases)
+
+
+def _modalities(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[str, ...]:
+    within = checks.count(len(message.modalities), checks.limits.modalities_max, path)
+    return tuple(message.modalities) if within else ()
+
+
+def _metadata(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[tuple[str, str], ...]:
+    if not checks.count(len(message.metadata), checks.limits.metadata_max, path):
+        return ()
+    pairs = sorted(message.metadata.items())
+    return tuple((checks.name(key, path), checks.text(value, f"{path}[{key}]")) for key, value in pairs)
+
+
 def _tools(tools: Sequence[pb.Tool], checks: Checks, path: str) -> tuple[Tool, ...]:
     checks.count(len(tools), checks.limits.tools_max, path)
     return tuple(_tool(tool, checks, f"{path}[{index}]") for index, tool in enumerate(tools[: checks.limits.tools_max]))
 
 
 def _tool(tool: pb.Tool, checks: Checks, path: str) -> Tool:
-    checks.known(tool, path)
     return Tool(
         name=checks.identifier(tool.name, f"{path}.name"),
         description=checks.text(tool.description, f"{path}.description") if tool.HasField("description") else None,
@@ -121,7 +131,6 @@ def _tool_choice(message: pb.CompletionSpec, checks: Checks, path: str) -> ToolC
     if not message.HasField("tool_choice"):
         return None
     choice = message.tool_choice
-    checks.known(choice, path)
     mode = checks.member(choice.mode, _TOOL_MODES, f"{path}.mode") or ToolMode.AUTO
     named = choice.HasField("function_name")
     if named is not (mode is ToolMode.FUNCTION):
@@ -135,13 +144,11 @@ def _response_format(message: pb.CompletionSpec, checks: Checks, path: str) -> R
     if not message.HasField("response_format"):
         return None
     response_format = message.response_format
-    checks.known(response_format, path)
     kind = response_format.WhichOneof("format")
     if kind is None:
         checks.wrong(path, "names no format")
         return None
     inner = getattr(response_format, kind)
-    checks.known(inner, f"{path}.{kind}")
     if kind == "text":
         return TextFormat()
     if kind == "json_object":
@@ -163,7 +170,6 @@ def _response_format(message: pb.CompletionSpec, checks: Checks, path: str) -> R
 def _stop(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[str, ...] | None:
     if not message.HasField("stop"):
         return None
-    checks.known(message.stop, path)
     checks.count(len(message.stop.sequences), checks.limits.stop_max, path)
     for index, sequence in enumerate(message.stop.sequences[: checks.limits.stop_max]):
         checks.text(sequence, f"{path}.sequences[{index}]")
@@ -176,7 +182,6 @@ def _reasoning(message: pb.CompletionSpec, checks: Checks, path: str) -> Reasoni
     if not message.HasField("reasoning"):
         return None
     reasoning = message.reasoning
-    checks.known(reasoning, path)
     if reasoning.HasField("max_tokens"):
         checks.number(reasoning.max_tokens, 1, INT32_MAX, f"{path}.max_tokens")
     return Reasoning(
@@ -189,7 +194,6 @@ def _reasoning(message: pb.CompletionSpec, checks: Checks, path: str) -> Reasoni
 def _prediction(message: pb.CompletionSpec, checks: Checks, path: str) -> str | None:
     if not message.HasField("prediction"):
         return None
-    checks.known(message.prediction, path)
     return checks.text(message.prediction.content, path)
 
 

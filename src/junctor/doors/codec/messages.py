@@ -38,13 +38,11 @@ def cache_control(holder: pb.Part | pb.Tool, checks: Checks, path: str) -> Cache
     if not holder.HasField("cache_control"):
         return None
     control = holder.cache_control
-    checks.known(control, path)
     ttl = checks.name(control.ttl, f"{path}.ttl") if control.HasField("ttl") else None
     return CacheControl(checks.name(control.type, f"{path}.type"), ttl)
 
 
 def _message(turn: pb.Message, checks: Checks, path: str) -> Message:
-    checks.known(turn, path)
     role = checks.member(turn.role, ROLES, f"{path}.role") or Role.USER
     if role is not Role.ASSISTANT and (
         turn.tool_calls or turn.reasoning_details or turn.HasField("reasoning") or turn.HasField("refusal")
@@ -74,14 +72,11 @@ def _parts(parts: Sequence[pb.Part], checks: Checks, path: str) -> tuple[Part, .
 
 
 def _part(part: pb.Part, checks: Checks, path: str) -> Part | None:
-    checks.known(part, path)
     control = cache_control(part, checks, f"{path}.cache_control")
     kind = part.WhichOneof("content")
     if kind == "text":
-        checks.known(part.text, f"{path}.text")
         return TextPart(checks.text(part.text.text, f"{path}.text"), control)
     if kind == "image":
-        checks.known(part.image, f"{path}.image")
         detail = checks.name(part.image.detail, f"{path}.image.detail") if part.image.HasField("detail") else None
         return ImagePart(_image_url(part.image.url, checks, f"{path}.image.url"), detail, control)
     checks.wrong(path, "has no content" if kind is None else f"{_NOT_YET[kind]} cannot be sent yet")
@@ -97,12 +92,10 @@ def _image_url(url: str, checks: Checks, path: str) -> str:
 
 
 def _tool_call(call: pb.ToolCall, checks: Checks, path: str) -> ToolCall:
-    checks.known(call, path)
     if call.arguments_json:
         checks.json(call.arguments_json, f"{path}.arguments_json")
     return ToolCall(checks.name(call.id, f"{path}.id"), checks.name(call.name, f"{path}.name"), call.arguments_json)
 
 
 def _detail(detail: pb.ReasoningDetail, checks: Checks, path: str) -> str:
-    checks.known(detail, path)
     return checks.json(detail.detail_json, path, an_object=True)

@@ -17,7 +17,6 @@ def refuse(request: "router_service_pb2.CompleteRequest | router_service_pb2.Str
     """Note every part of a request whose feature does not exist yet."""
     _spec(request.spec, checks)
     preferences = request.preferences
-    checks.known(preferences, "preferences")
     for field in _set_fields(preferences):
         checks.wrong(f"preferences.{field}", _NOT_YET)
     if request.HasField("request_id"):

@@ -7,17 +7,16 @@ JunctorError: a bug becomes an InternalError with an incident id, and its text s
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import TypeVar
 
-from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from junctor.domain.account import Caller, KeyScope
 from junctor.domain.call import Call
-from junctor.domain.errors import DeadlineError, InternalError, InvalidFieldError, JunctorError, NotBuiltError
+from junctor.domain.errors import DeadlineError, InternalError, JunctorError, NotBuiltError
 from junctor.domain.routing import RoutingPreferences
 from junctor.doors.codec import answers, completion, unbuilt
 from junctor.doors.codec.checks import Checks, Limits
+from junctor.doors.codec.parsing import parse
 from junctor.doors.rpc.heartbeats import Heartbeats
 from junctor.usecases import complete, stream
 from junctor.usecases.services import Services
@@ -28,7 +27,6 @@ RESERVE_S, RESERVE_SHARE = 0.25, 0.2
 """What is kept back of a caller's deadline for settling and answering: seconds, and at most this share of it."""
 
 Send = Callable[[pb.StreamResponse], Awaitable[None]]
-Request = TypeVar("Request", pb.CompleteRequest, pb.StreamRequest)
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -57,7 +55,7 @@ class RouterRpc:
         async with self._guard("Complete") as trail:
             deadline_at = self._deadline_at(timeout_s)
             caller = await self._admit(api_key, deadline_at, trail)
-            request = _parse(pb.CompleteRequest, body)
+            request = parse(pb.CompleteRequest, body)
             call = self._call(request, caller, deadline_at, streamed=False)
             return answers.complete_response(await complete.complete(self._services, call, trail))
 
@@ -66,7 +64,7 @@ class RouterRpc:
         async with self._guard("Stream") as trail:
             deadline_at = self._deadline_at(timeout_s)
             caller = await self._admit(api_key, deadline_at, trail)
-            request = _parse(pb.StreamRequest, body)
+            request = parse(pb.StreamRequest, body)
             call = self._call(request, caller, deadline_at, streamed=True)
             async with (
                 Heartbeats(send, self._terms.heartbeat_s) as line,
@@ -129,15 +127,7 @@ class RouterRpc:
         self, request: pb.CompleteRequest | pb.StreamRequest, caller: Caller, deadline_at: float, *, streamed: bool
     ) -> Call:
         checks = Checks(self._terms.limits)
-        checks.known(request, "request")
         unbuilt.refuse(request, checks)
         spec = completion.spec(request.spec, checks, "spec")
         checks.done()
         return Call(caller=caller, spec=spec, preferences=RoutingPreferences(), deadline_at=deadline_at, streamed=streamed)
-
-
-def _parse(kind: type[Request], body: bytes) -> Request:
-    try:
-        return kind.FromString(body)
-    except DecodeError:
-        raise InvalidFieldError(("request", f"is not a {kind.DESCRIPTOR.full_name}")) from None
