@@ -80,7 +80,7 @@ async def test_second_process_on_the_same_folder(tmp_path: Path, command: str) -
         async with child(command, tmp_path, SQLITE) as second:
             assert await second.ended() == 1
         (line,) = second.lines
-        assert "another process has store.sqlite3 open" in line
+        assert "store.sqlite3 is in use by another process: stop that one, or use another data folder" in line
         await _is_answered(target, _keys(running)[0])
 
 

@@ -119,7 +119,7 @@ async def _spawn(log_path: Path) -> asyncio.subprocess.Process:
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP
     try:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
+        log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except OSError:
         raise LocalModelError(f"The local model's log {log_path} cannot be written.") from None

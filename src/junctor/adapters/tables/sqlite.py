@@ -252,6 +252,6 @@ def _lock(file: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         lock.close()
         if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-            raise StoreInUseError(f"another process has {file.name} open") from None
+            raise StoreInUseError(f"{file} is in use by another process: stop that one, or use another data folder") from None
         raise UnavailableError(f"{file.name} cannot be locked") from None
     return lock

@@ -68,7 +68,7 @@ class LineTelemetry:
 
         Raises OSError if that cannot be done: a server should not start deaf.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         telemetry = cls(path.open("a", encoding="utf-8", newline="\n"), clock)
         telemetry._owned = True
         return telemetry
