@@ -149,6 +149,23 @@ async def test_stream_past_the_grace(tmp_path: Path) -> None:
     assert (record.state, record.output_tokens, record.estimated) == (SlotState.SETTLED, 10, True)
 
 
+async def test_asked_twice(tmp_path: Path) -> None:
+    """Else a person who wants his terminal back waits for somebody's endless stream."""
+    async with one_endpoint(tmp_path, [*BEGUN, WaitClosed()]) as (router, _):
+        async with _second_server(router) as (serving, server), serving.client() as client:
+            stream = client.stream("y" * 80, model=MODEL)
+            await _first_delta(stream)
+            stop = native.Stop()
+            stop.signal()
+            draining = asyncio.create_task(native.drain(server, stop, 9 * PATIENCE_S))
+            await asyncio.sleep(0.1)
+            assert not draining.done()
+            stop.signal()
+            await asyncio.wait_for(draining, PATIENCE_S)
+            await refusal(events_of(stream))
+        assert (await ended(router)).state is SlotState.SETTLED
+
+
 async def _reflected(router: Router) -> list[str]:
     async with raw_channel(router) as channel:
         reflect = channel.stream_stream(

@@ -37,13 +37,33 @@ def server(core: Core, settings: Settings) -> GrpcServer:
     )
 
 
-def stop_signal() -> asyncio.Event:
-    """Return what is set once the process is asked to end (SIGINT, SIGTERM)."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, stop.set)
-        except NotImplementedError:
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    return stop
+class Stop:
+    """What a process was asked by signals (SIGINT, SIGTERM): once to end, twice to end at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.insisted = asyncio.Event()
+
+    def signal(self) -> None:
+        """Take one signal."""
+        (self.insisted if self.asked.is_set() else self.asked).set()
+
+    def listen(self) -> None:
+        """Take the signals of this process from now on."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, self.signal)
+            except NotImplementedError:
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.signal))
+
+
+async def drain(running: GrpcServer, stop: Stop, grace_s: float) -> None:
+    """Drain a server within the grace, or at once when it is insisted upon."""
+    draining = asyncio.create_task(running.drain(grace_s))
+    insisting = asyncio.create_task(stop.insisted.wait())
+    await asyncio.wait({draining, insisting}, return_when=asyncio.FIRST_COMPLETED)
+    insisting.cancel()
+    if not draining.done():
+        await running.drain(0)
+    await draining

@@ -28,13 +28,14 @@ async def _serve(settings: Settings) -> int:
         core = await open_core(settings, os.environ, peppers(settings), telemetry)
     try:
         server = native.server(core, settings)
-        stop = native.stop_signal()
+        stop = native.Stop()
+        stop.listen()
         with as_problem():
             port = await server.start()
         telemetry.event("listening", {"host": settings.listen.host, "port": port})
-        await stop.wait()
+        await stop.asked.wait()
         telemetry.event("draining", {"grace_s": int(settings.drain_s)})
-        await server.drain(settings.drain_s)
+        await native.drain(server, stop, settings.drain_s)
     finally:
         unfinished = await core.close()
         telemetry.event("stopped", {"unfinished_settlements": unfinished})

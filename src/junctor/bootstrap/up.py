@@ -57,7 +57,8 @@ def run_up(settings: Settings, voice: Voice) -> int:
 
 
 async def _up(settings: Settings, voice: Voice) -> int:
-    stop = native.stop_signal()
+    stop = native.Stop()
+    stop.listen()
     with as_problem():
         clock = SystemClock()
         telemetry = LineTelemetry.to_file(settings.log, clock) if settings.log else LineTelemetry(sys.stderr, clock)
@@ -74,8 +75,8 @@ async def _up(settings: Settings, voice: Voice) -> int:
             _tell_what_next(settings, voice, port, key)
             await _until_stopped(stop, model, voice)
             voice.line()
-            voice.line("Finishing the calls under way.")
-            await server.drain(settings.drain_s)
+            voice.line("Finishing the calls under way; once more ends them.")
+            await native.drain(server, stop, settings.drain_s)
     finally:
         await core.close()
     voice.line("Stopped.")
@@ -109,8 +110,8 @@ async def _local_model(core: Core, settings: Settings, voice: Voice) -> AsyncGen
             await model.stop()
 
 
-async def _until_stopped(stop: asyncio.Event, model: LocalModel | None, voice: Voice) -> None:
-    stopping = asyncio.create_task(stop.wait())
+async def _until_stopped(stop: native.Stop, model: LocalModel | None, voice: Voice) -> None:
+    stopping = asyncio.create_task(stop.asked.wait())
     ended = asyncio.create_task(model.ended()) if model is not None else None
     await asyncio.wait({stopping, *([ended] if ended else [])}, return_when=asyncio.FIRST_COMPLETED)
     if ended is not None and ended.done() and not ended.cancelled() and ended.exception() is not None:
