@@ -13,7 +13,7 @@ from junctor.domain.routing import Plan, RoutingPreferences
 from junctor.policy import routing
 
 NOW_S = 1_000_000
-CARD = PriceCard(version="1", parts=PriceParts(input=1), source="s", as_of="d")
+CARD = PriceCard(version="1", parts=PriceParts(input=1, output=1), source="s", as_of="d")
 PICTURE = ImagePart("https://a.example/x.png")
 
 
@@ -91,12 +91,16 @@ def test_an_endpoint_that_is_left_out_takes_no_place() -> None:
 
 def test_each_reason_is_named() -> None:
     """An operator would not see which of his endpoints lacks a credential, and which a price."""
-    given = [endpoint("asleep", base_url=""), endpoint("keyless"), endpoint("unpriced"), endpoint("blind")]
+    given = [endpoint(name) for name in ("keyless", "unpriced", "half", "blind")]
     plan = planned(
+        endpoint("asleep", base_url=""),
         *given,
         endpoint("seeing", input_modalities=("text", "image")),
-        credentials=dict.fromkeys(("asleep", "unpriced", "blind", "seeing"), ("SPARE",)),
-        prices={f"{name}/lab/model": (CARD,) for name in ("asleep", "keyless", "blind", "seeing")},
+        credentials=dict.fromkeys(("asleep", "unpriced", "half", "blind", "seeing"), ("SPARE",)),
+        prices={
+            "half/lab/model": (msgspec.structs.replace(CARD, parts=PriceParts(input=1)),),
+            **{f"{name}/lab/model": (CARD,) for name in ("asleep", "keyless", "blind", "seeing")},
+        },
         picture=True,
     )
     assert tried(plan) == ["seeing"]
@@ -104,6 +108,7 @@ def test_each_reason_is_named() -> None:
         "asleep": "NOT_RUNNING",
         "keyless": "CREDENTIALS_MISSING",
         "unpriced": "PRICE_UNKNOWN",
+        "half": "PRICE_UNKNOWN",
         "blind": "MODALITY_UNSUPPORTED",
     }
 

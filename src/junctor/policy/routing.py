@@ -10,6 +10,7 @@ from junctor.domain.catalog import Catalog, Endpoint, PriceCard
 from junctor.domain.completion import CompletionSpec, ImagePart
 from junctor.domain.errors import ModelNotFoundError
 from junctor.domain.routing import Candidate, Exclusion, Plan
+from junctor.policy import pricing
 
 CANDIDATES_MAX = 3
 NEAR_NAMES_MAX = 3
@@ -26,7 +27,7 @@ def plan(call: Call, snapshots: Snapshots) -> Plan:
     candidates: list[Candidate] = []
     excluded: list[Exclusion] = []
     for endpoint in endpoints:
-        judged = _judge(endpoint, snapshots, needs_image=needs_image)
+        judged = _judge(endpoint, call.spec, snapshots, needs_image=needs_image)
         if isinstance(judged, Candidate) and len(candidates) < CANDIDATES_MAX:
             candidates.append(judged)
         else:
@@ -43,7 +44,7 @@ def _endpoints(catalog: Catalog, name: str) -> tuple[Endpoint, ...]:
     raise ModelNotFoundError(name, tuple(difflib.get_close_matches(name, catalog.models, NEAR_NAMES_MAX)))
 
 
-def _judge(endpoint: Endpoint, snapshots: Snapshots, *, needs_image: bool) -> Candidate | str:
+def _judge(endpoint: Endpoint, spec: CompletionSpec, snapshots: Snapshots, *, needs_image: bool) -> Candidate | str:
     provider = snapshots.catalog.providers[endpoint.provider]
     present = snapshots.credentials.get(endpoint.provider, ())
     price = price_in_force(snapshots.catalog.prices.get(endpoint.id, ()), snapshots.now_ms)
@@ -51,11 +52,16 @@ def _judge(endpoint: Endpoint, snapshots: Snapshots, *, needs_image: bool) -> Ca
         return "NOT_RUNNING"
     if provider.credentials and not present:
         return "CREDENTIALS_MISSING"
-    if price is None:
+    if price is None or not pricing.is_known(price, service_tier(endpoint, spec)):
         return "PRICE_UNKNOWN"
     if needs_image and "image" not in endpoint.input_modalities:
         return "MODALITY_UNSUPPORTED"
     return Candidate(endpoint, present[0] if present else None, price)
+
+
+def service_tier(endpoint: Endpoint, spec: CompletionSpec) -> str | None:
+    """Return the service tier that is asked of an endpoint: none where it knows no tiers, as none is sent there."""
+    return spec.service_tier if "service_tier" in endpoint.parameters else None
 
 
 def price_in_force(cards: tuple[PriceCard, ...], now_ms: int) -> PriceCard | None:

@@ -1,0 +1,70 @@
+"""How many tokens a request may turn out to have: bounds for which money is held, never estimates to show.
+
+A byte of UTF-8 is at most one token in byte-level BPE, and in SentencePiece with byte fallback. So the bytes of all text that
+is sent, as JSON, bound the tokens of that text; the JSON around a message or a tool is larger than what a chat template puts
+there, and a fixed slack covers what providers add by themselves. A tokenizer that normalises text first (the first Claude
+models did) can exceed it for rare ligatures.
+
+It refuses to guess where it cannot know: sound, files and video count as a full context. Tools that a provider brings itself,
+such as web search, are not foreseen: their words and results are input that no request shows. The bound held for every recorded
+request without such tools.
+"""
+
+from typing import Final
+
+import msgspec
+
+from junctor.domain.catalog import Endpoint
+from junctor.domain.completion import CompletionSpec, ImagePart, Message, Part, TextPart
+from junctor.policy.pricing import COUNT_MAX
+
+DEFAULT_OUTPUT_HOLD_TOKENS: Final = 8_192
+"""Output for which money is held where the caller sets no max_tokens."""
+HIDDEN_TOKENS: Final = 1_024
+"""What a provider may add to the input: of 1,646 recorded requests the worst has 990 more tokens than bytes (Cohere, tools)."""
+IMAGE_TOKENS: Final = 2_833 + 8 * 5_667
+"""The most that one image is known to count: gpt-4o-mini in high detail, which fits it into 2,048 x 768 pixels, 8 tiles of 512.
+
+It stands for every endpoint and detail, as some ignore `detail`, and others count less: Qwen 16,384, OpenAI's patches 24,600.
+Nearly all of it is a way of billing that takes no room in the context, and so it is added beyond the context's limit.
+"""
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def input_bound(spec: CompletionSpec, context_tokens: int | None) -> int:
+    """Return the most input tokens that an endpoint with such a context (None: not known) may bill."""
+    media = _media(spec)
+    pictures = [part for part in media if isinstance(part, ImagePart)]
+    tokens = COUNT_MAX if len(pictures) < len(media) else _text_bytes(spec, has_media=bool(media)) + HIDDEN_TOKENS
+    if context_tokens is not None:
+        tokens = min(tokens, context_tokens)
+    return min(tokens + len(pictures) * IMAGE_TOKENS, COUNT_MAX)
+
+
+def output_bound(spec: CompletionSpec, endpoint: Endpoint, default_output_hold_tokens: int = DEFAULT_OUTPUT_HOLD_TOKENS) -> int:
+    """Return the most output tokens of one answer for which money is held; reasoning is within max_tokens."""
+    asked = default_output_hold_tokens if spec.max_tokens is None else spec.max_tokens
+    limits = (endpoint.output_tokens_max, endpoint.context_tokens, COUNT_MAX)
+    return min(asked, *(limit for limit in limits if limit is not None))
+
+
+def images(spec: CompletionSpec) -> int:
+    """Count the images that are sent."""
+    return sum(isinstance(part, ImagePart) for part in _media(spec))
+
+
+def _media(spec: CompletionSpec) -> list[Part]:
+    return [part for message in spec.messages for part in message.parts if not isinstance(part, TextPart)]
+
+
+def _text_bytes(spec: CompletionSpec, *, has_media: bool) -> int:
+    """Measure all that a model may read but media; whole structures, so that no field can be forgotten."""
+    messages = tuple(map(_without_media, spec.messages)) if has_media else spec.messages
+    read = (messages, spec.tools, spec.tool_choice, spec.response_format, spec.prediction, spec.extra)
+    return len(_ENCODER.encode(read))
+
+
+def _without_media(message: Message) -> Message:
+    texts = tuple(part for part in message.parts if isinstance(part, TextPart))
+    return msgspec.structs.replace(message, parts=texts)

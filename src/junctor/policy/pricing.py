@@ -1,0 +1,195 @@
+"""What a request costs, and the most that it could cost: integers from a price card, rounded up once.
+
+Prices are pico-USD for each unit, sums are nano-USD. The tier that the size of its input reaches prices a whole request, not
+just what lies above the boundary. A part without a price is never free: cached, reasoning and audio tokens then cost what input
+and output tokens cost, and a card without an input or an output price is refused. An image is paid for by its tokens, which are
+in the usage, and by `image_input` where a card has that. `image_output` and `web_search` are in no sum: nobody counts them, and
+no request can ask for them yet. Whether a card is valid at an instant is for routing to judge.
+
+Invariant: a sum is an int, never negative, and the charge of any usage within the bounds of a ceiling is at most that ceiling.
+Nothing overflows: at most 1e9 each of input tokens, output tokens and images, at 1e12 pico-USD each, and one request come to
+3,000,000,001,000,000,000 nano-USD: an int64 holds that, and DynamoDB's 38 digits hold it times any number of answers.
+"""
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from junctor.domain.catalog import PriceCard, PriceParts, PriceTier
+from junctor.domain.completion import Usage
+from junctor.domain.money import PICO_IN_NANO, NanoUsd, PicoUsd
+
+COUNT_MAX: Final = 1_000_000_000
+"""The most tokens, or images, of one request; dialects believe no larger count of a provider's."""
+PRICE_MAX: Final = 1_000_000_000_000
+"""The most that one unit may cost: a dollar. A larger price is a slip of a source's decimal point."""
+
+_MINUTES_A_DAY: Final = 1_440
+_MS_A_MINUTE: Final = 60_000
+
+
+class PricingError(ValueError):
+    """No sum can be made: a price is unknown, or a price or a count is no whole number in its range."""
+
+
+class Terms(Struct, frozen=True):
+    """What decides the price of a request besides its tokens; the same for its ceiling and its charge.
+
+    `at_ms` is the instant at which it began (Unix milliseconds). `service_tier` is the one that is sent to the provider, None
+    where none is. `images` counts the pictures sent.
+    """
+
+    at_ms: int
+    service_tier: str | None = None
+    images: int = 0
+
+
+class Audio(Struct, frozen=True):
+    """How many of the input and output tokens of a request are sound."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+SILENT: Final = Audio()
+
+
+def is_known(card: PriceCard, service_tier: str | None = None) -> bool:
+    """Tell whether a card prices every request that is sent with a service tier; 0 is a price, None is none.
+
+    A service tier that no tier of the card names has no known price. Of a card that is known, charge and ceiling never raise
+    for a price.
+    """
+    if service_tier is not None and all(tier.service_tier != service_tier for tier in card.tiers):
+        return False
+    if card.parts.input is None or card.parts.output is None:
+        return False
+    return all(map(_are_prices, (card.parts, *(tier.parts for tier in card.tiers))))
+
+
+def charge(card: PriceCard, usage: Usage, terms: Terms, audio: Audio = SILENT) -> NanoUsd:
+    """Return what a request cost: the exact sum, rounded up to a nano-USD.
+
+    A part larger than its whole counts up to the whole; cached tokens go before written and written before heard ones.
+
+    Raises:
+        PricingError: the price is not known, or a count is no whole number from 0 to COUNT_MAX.
+    """
+    tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
+    parts_of = (usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens)
+    _check_counts(tokens_in, tokens_out, *parts_of, terms.images, audio.input_tokens, audio.output_tokens)
+    prices = prices_in_force(card, tokens_in, terms.at_ms, terms.service_tier)
+    given, made = _known(prices)
+    cached = min(usage.cache_read_tokens, tokens_in)
+    written = min(usage.cache_write_tokens, tokens_in - cached)
+    heard = min(audio.input_tokens, tokens_in - cached - written)
+    reasoned = min(usage.reasoning_tokens, tokens_out)
+    spoken = min(audio.output_tokens, tokens_out - reasoned)
+    return _rounded_up(
+        (tokens_in - cached - written - heard) * given
+        + cached * _or(prices.cache_read, given)
+        + written * _or(prices.cache_write, given)
+        + heard * _or(prices.audio_input, given)
+        + (tokens_out - reasoned - spoken) * made
+        + reasoned * _or(prices.reasoning, made)
+        + spoken * _or(prices.audio_output, made)
+        + _once(prices, terms.images)
+    )
+
+
+def ceiling(card: PriceCard, input_tokens_max: int, output_tokens_max: int, terms: Terms, audio_max: Audio = SILENT) -> NanoUsd:
+    """Return the most that a request of at most so many tokens could cost, however its tokens are cached or reasoned.
+
+    It covers every tier that so many input tokens can reach, the standard service where a provider falls back to it, and cache
+    writes for an hour, which a usage does not tell from others. It never falls as a bound grows.
+
+    Raises:
+        PricingError: the price is not known, or a bound is no whole number from 0 to COUNT_MAX.
+    """
+    _check_counts(input_tokens_max, output_tokens_max, terms.images, audio_max.input_tokens, audio_max.output_tokens)
+    sizes = {tier.input_tokens_from or 0 for tier in card.tiers}
+    sizes.add(0)
+    dearest = 0
+    for service_tier in {terms.service_tier, None}:
+        for size in sizes:
+            if size <= input_tokens_max:
+                prices = prices_in_force(card, size, terms.at_ms, service_tier)
+                tokens = _most(prices, input_tokens_max, output_tokens_max, audio_max)
+                dearest = max(dearest, tokens + _once(prices, terms.images))
+    return _rounded_up(dearest)
+
+
+def prices_in_force(card: PriceCard, input_tokens: int, at_ms: int, service_tier: str | None = None) -> PriceParts:
+    """Return the prices of a request of so many input tokens, at an instant (Unix milliseconds) and in a service tier.
+
+    A service tier that the card does not name has the card's own prices.
+
+    Raises:
+        PricingError: one of them is no whole number from 0 to PRICE_MAX.
+    """
+    prices = card.parts
+    minute = at_ms // _MS_A_MINUTE % _MINUTES_A_DAY
+    for tier in card.tiers:
+        if _reached(tier, input_tokens, minute, service_tier):
+            prices = _over(prices, tier.parts)
+    if not _are_prices(prices):
+        raise PricingError("a price is no whole number in its range")
+    return prices
+
+
+def _reached(tier: PriceTier, input_tokens: int, minute: int, service_tier: str | None) -> bool:
+    if tier.input_tokens_from is not None and input_tokens < tier.input_tokens_from:
+        return False
+    if tier.service_tier is not None and tier.service_tier != service_tier:
+        return False
+    first = 0 if tier.utc_from_min is None else tier.utc_from_min
+    until = _MINUTES_A_DAY if tier.utc_to_min is None else tier.utc_to_min
+    return first <= minute < until if first <= until else minute >= first or minute < until
+
+
+def _over(prices: PriceParts, upper: PriceParts) -> PriceParts:
+    named = {name: price for name, price in msgspec.structs.asdict(upper).items() if price is not None}
+    return msgspec.structs.replace(prices, **named)
+
+
+def _most(prices: PriceParts, tokens_in: int, tokens_out: int, audio: Audio) -> PicoUsd:
+    given, made = _known(prices)
+    read = max(given, prices.cache_read or 0, prices.cache_write or 0, prices.cache_write_1h or 0)
+    told = max(made, prices.reasoning or 0)
+    heard, spoken = min(audio.input_tokens, tokens_in), min(audio.output_tokens, tokens_out)
+    return (
+        tokens_in * read
+        + heard * max(0, _or(prices.audio_input, given) - read)
+        + tokens_out * told
+        + spoken * max(0, _or(prices.audio_output, made) - told)
+    )
+
+
+def _once(prices: PriceParts, images: int) -> PicoUsd:
+    """Return what a request costs besides its tokens; a provider that names no price of a kind charges by tokens only."""
+    return (prices.request or 0) + images * (prices.image_input or 0)
+
+
+def _known(prices: PriceParts) -> tuple[PicoUsd, PicoUsd]:
+    if prices.input is None or prices.output is None:
+        raise PricingError("the price of input or output is not known")
+    return prices.input, prices.output
+
+
+def _or(price: PicoUsd | None, other: PicoUsd) -> PicoUsd:
+    return other if price is None else price
+
+
+def _are_prices(prices: PriceParts) -> bool:
+    """Tell whether all that is named is a whole number in its range: constructors check no types, and True passes for 1."""
+    return all(price is None or (type(price) is int and 0 <= price <= PRICE_MAX) for price in msgspec.structs.astuple(prices))
+
+
+def _check_counts(*counts: int) -> None:
+    if not all(type(count) is int and 0 <= count <= COUNT_MAX for count in counts):
+        raise PricingError("a count is no whole number in its range")
+
+
+def _rounded_up(sum_picousd: PicoUsd) -> NanoUsd:
+    return -(-sum_picousd // PICO_IN_NANO)
