@@ -4,9 +4,7 @@ Plan, hold beside the upstream call, attempt, settle, answer. Nothing is told to
 answer leaves before its settlement is, unless the store is slow: then the answer says that its billing is pending.
 """
 
-from junctor.domain.call import Answer, Call, Outcome, Route
-from junctor.domain.lease import SlotState
-from junctor.domain.routing import Adjustment
+from junctor.domain.call import Answer, Call
 from junctor.policy import counting, visible
 from junctor.usecases import attempt, settle
 from junctor.usecases.services import Services
@@ -26,25 +24,12 @@ async def complete(services: Services, call: Call, trail: Trail) -> Answer:
     completion = visible.answer(completion, call.spec)
     trail.usage = completion.usage or counting.estimate(call.spec, counting.completion_bytes(completion))
     trail.finish_reason = completion.choices[0].finish_reason
-    outcome = Outcome(
-        state=SlotState.SETTLED,
-        candidate=candidate,
-        usage=trail.usage,
-        finish_reason=trail.finish_reason,
-        upstream_id=completion.upstream_id,
-        time_to_first_token_ms=trail.time_to_first_token_ms,
-    )
-    trail.receipt = await services.ledger.settle(hold, outcome)
+    trail.receipt = await services.ledger.settle(hold, trail.outcome(candidate, completion.upstream_id))
     return Answer(
         choices=completion.choices,
         usage=trail.usage,
         receipt=trail.receipt,
-        route=Route(
-            requested_model=call.spec.model,
-            served=candidate,
-            attempts=tuple(trail.attempts),
-            adjustments=tuple(map(Adjustment, completion.dropped)),
-        ),
+        route=trail.route(candidate, completion.dropped),
         time_to_first_token_ms=trail.time_to_first_token_ms or 0,
         latency_ms=trail.elapsed_ms(),
     )

@@ -7,11 +7,10 @@ our own count of what was delivered.
 
 from collections.abc import AsyncGenerator
 
-from junctor.domain.call import Call, Finished, Hold, Opened, Outcome, Receipt, Route, StreamEvent
+from junctor.domain.call import Call, Finished, Hold, Opened, Outcome, Receipt, StreamEvent
 from junctor.domain.completion import CompletionSpec, Delta, FinishReason, StreamEnd, Usage
 from junctor.domain.errors import DeadlineError, JunctorError, StreamInterruptedError
-from junctor.domain.lease import SlotState
-from junctor.domain.routing import Adjustment, Attempt, AttemptOutcome, Candidate, Failure, FailureKind
+from junctor.domain.routing import Attempt, AttemptOutcome, Candidate, Failure, FailureKind
 from junctor.policy import counting, visible
 from junctor.ports.upstream import Batch
 from junctor.usecases import attempt, settle
@@ -50,7 +49,7 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
     trail.receipt = await services.ledger.settle(hold, _outcome(trail, candidate, count))
     if isinstance(count.ending, Failure):
         raise _interrupted(trail, hold, count.ending)
-    yield (_finished(call, trail, candidate, count.ending),)
+    yield (_finished(trail, candidate, count.ending),)
 
 
 class _Count:
@@ -81,14 +80,7 @@ def _outcome(trail: Trail, candidate: Candidate, count: _Count) -> Outcome:
     end = count.ending if isinstance(count.ending, StreamEnd) else None
     trail.usage = count.usage()
     trail.finish_reason = end.choices[0].finish_reason if end else FinishReason.ERROR
-    return Outcome(
-        state=SlotState.SETTLED,
-        candidate=candidate,
-        usage=trail.usage,
-        finish_reason=trail.finish_reason,
-        upstream_id=end.upstream_id if end else None,
-        time_to_first_token_ms=trail.time_to_first_token_ms,
-    )
+    return trail.outcome(candidate, end.upstream_id if end else None)
 
 
 def _interrupted(trail: Trail, hold: Hold, failure: Failure) -> JunctorError:
@@ -103,18 +95,13 @@ def _interrupted(trail: Trail, hold: Hold, failure: Failure) -> JunctorError:
     )
 
 
-def _finished(call: Call, trail: Trail, candidate: Candidate, end: StreamEnd) -> Finished:
+def _finished(trail: Trail, candidate: Candidate, end: StreamEnd) -> Finished:
     assert trail.receipt is not None  # noqa: S101 - settled just before
     return Finished(
         choices=end.choices,
         usage=trail.usage,
         receipt=trail.receipt,
-        route=Route(
-            requested_model=call.spec.model,
-            served=candidate,
-            attempts=tuple(trail.attempts),
-            adjustments=tuple(map(Adjustment, end.dropped)),
-        ),
+        route=trail.route(candidate, end.dropped),
         time_to_first_token_ms=trail.time_to_first_token_ms or 0,
         latency_ms=trail.elapsed_ms(),
     )
