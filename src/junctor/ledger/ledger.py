@@ -16,13 +16,13 @@ from junctor.domain.errors import LedgerUnavailableError
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Lease, Slot, SlotState
 from junctor.domain.routing import Plan
-from junctor.ledger import protocol
+from junctor.ledger import slots, trying
 from junctor.ledger.holder import HeldLease
-from junctor.ledger.protocol import Ending, Opening
+from junctor.ledger.slots import Ending, Opening
 from junctor.ports.ambient import Clock, Dice
 from junctor.ports.table import StoreError, Table
 from junctor.ports.telemetry import Counter, Telemetry
-from junctor.records import generations, ids
+from junctor.records import generations, ids, leases
 
 WIDTH = 16
 LEASE_LIFE_MS = 300_000
@@ -151,7 +151,8 @@ class Ledger:
             exp_ms=until_ms + self._exp_after_ms,
             width=WIDTH,
         )
-        await protocol.acquire(self._table, self._dice, lease)
+        # Of amount 0, as nothing is charged yet: its entry alone. A fresh id, so one found there is an earlier try of ours.
+        await trying.put_new(self._table, self._dice, leases.item(lease))
         return HeldLease(lease)
 
     def _ulid(self) -> str:
@@ -160,7 +161,7 @@ class Ledger:
     async def _open(self, call: Call, held: HeldLease, slot: Slot) -> Hold | None:
         generation = self._generation(call, slot)
         try:
-            opening = await protocol.open_slot(self._table, self._dice, generation)
+            opening = await slots.open_slot(self._table, self._dice, generation)
         except BaseException:
             held.fence()
             raise
@@ -193,13 +194,13 @@ class Ledger:
         tried = 0
         while True:
             try:
-                ending = await protocol.end_slot(self._table, opened, ended)
+                ending = await slots.end_slot(self._table, opened, ended)
                 break
             except StoreError:
                 if loop.time() > give_up_at_s:
                     self._telemetry.count(Counter.SETTLE_LOST)
                     return
-                await asyncio.sleep(protocol.backoff_s(self._dice, tried, SETTLE_BACKOFF_MAX_S))
+                await asyncio.sleep(trying.backoff_s(self._dice, tried, SETTLE_BACKOFF_MAX_S))
                 tried += 1
         if ending is Ending.OURS_NOT:
             self._telemetry.count(Counter.SETTLE_LOST)

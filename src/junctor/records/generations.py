@@ -10,7 +10,8 @@ import msgspec
 
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Slot, SlotState
-from junctor.ports.table import Change, Condition, Equals, Item, Set, Value
+from junctor.domain.money import NanoUsd
+from junctor.ports.table import SORT, Change, Condition, Equals, Item, Query, Set, Update, Value
 from junctor.records import ids, keys
 
 UPSTREAM_ID_MAX = 64
@@ -33,6 +34,34 @@ def generation_of(found: Item, place: Slot) -> Generation:
 def state_of(found: Item) -> SlotState:
     """Return how far a slot is."""
     return SlotState(found["state"])
+
+
+def number_of(found: Item) -> int:
+    """Return a slot's number."""
+    return int(str(found[SORT]).removeprefix(keys.SLOT_PREFIX))
+
+
+def cost_of(found: Item) -> NanoUsd:
+    """Return what a slot that has ended took out of its lease."""
+    cost = found.get("cost_nanousd", 0)
+    return cost if isinstance(cost, int) else 0
+
+
+def unused(place: Slot, state: SlotState) -> Item:
+    """Return the item of a slot that never held a generation: SEALED by a closer, or VOID as its owner did without it."""
+    return {**keys.attributes(keys.slot(place)), "state": state.value}
+
+
+def expiring(place: Slot, now_ms: int) -> Update:
+    """Return the update by which a closer ends a slot that is still OPEN, at no cost and for ever."""
+    changes = (Set("state", SlotState.EXPIRED.value), Set("cost_nanousd", 0), Set("ended_at_ms", now_ms))
+    return Update(keys.slot(place), _STILL_OPEN, changes)
+
+
+def all_of(account: str, lease: str, after: str | None) -> Query:
+    """Return the query for a lease's slots in order."""
+    partition = keys.slot(Slot(account, lease, 0)).partition
+    return Query(partition=partition, prefix=keys.SLOT_PREFIX, consistent=True, after=after)
 
 
 def ending(opened: Generation, ended: Generation) -> tuple[tuple[Condition, ...], tuple[Change, ...]]:

@@ -5,9 +5,11 @@ from typing import cast
 
 import msgspec
 
-from junctor.domain.lease import Lease
-from junctor.ports.table import Item, Value
+from junctor.domain.lease import Lease, LeaseState
+from junctor.domain.money import NanoUsd
+from junctor.ports.table import Condition, Equals, Item, Query, Remove, Set, Update, Value
 from junctor.records import keys
+from junctor.records.tables import OPEN_LEASES
 
 OPEN_SHARDS = 16
 """Partitions of the index of OPEN leases, so that no reader or writer meets a hot one."""
@@ -15,9 +17,7 @@ OPEN_SHARDS = 16
 
 def item(lease: Lease) -> Item:
     """Return an OPEN lease as an item, with the attributes that put it into the index of OPEN leases."""
-    fields = cast("Mapping[str, Value]", msgspec.to_builtins(lease))
-    kept = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items() if value is not None}
-    return {**keys.attributes(keys.lease(lease.account, lease.id)), **kept, **_open(lease)}
+    return {**keys.attributes(keys.lease(lease.account, lease.id)), **_fields(lease), **_open(lease)}
 
 
 def lease_of(found: Item) -> Lease:
@@ -25,6 +25,51 @@ def lease_of(found: Item) -> Lease:
     return msgspec.convert(found, Lease)
 
 
+def name_of(found: Item) -> tuple[str, str]:
+    """Return the account and the id of the lease in an item."""
+    return str(found["account"]), str(found["id"])
+
+
+def growing(lease: Lease, grown: Lease) -> Update:
+    """Return the update that makes a lease larger, if it is OPEN and as large as it was read."""
+    fields = _fields(grown)
+    changes = (Set("amount_nanousd", fields["amount_nanousd"]), Set("legs", fields["legs"]))
+    return Update(keys.lease(lease.account, lease.id), _still(lease), changes)
+
+
+def closing(lease: Lease, total: NanoUsd) -> Update:
+    """Return the update that closes a lease, if it is OPEN and as large as it was read, and takes it out of the index."""
+    changes = (
+        Set("state", LeaseState.CLOSED.value),
+        Set("total_nanousd", total),
+        Remove(OPEN_LEASES.partition),
+        Remove(OPEN_LEASES.sort),
+    )
+    return Update(keys.lease(lease.account, lease.id), _still(lease), changes)
+
+
+def overdue(shard: int, now_ms: int, after: str | None) -> Query:
+    """Return the query for the leases of one shard of the index that are OPEN past their end, as far as it knows."""
+    between = (_until(0), _until(now_ms))
+    return Query(partition=_shard(shard), between=between, index=OPEN_LEASES.name, after=after)
+
+
+def _still(lease: Lease) -> tuple[Condition, ...]:
+    return Equals("state", LeaseState.OPEN.value), Equals("amount_nanousd", lease.amount_nanousd)
+
+
+def _fields(lease: Lease) -> Mapping[str, Value]:
+    fields = cast("Mapping[str, Value]", msgspec.to_builtins(lease))
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items() if value is not None}
+
+
 def _open(lease: Lease) -> dict[str, str]:
-    shard = sum(lease.id.encode()) % OPEN_SHARDS
-    return {"open_shard": f"{shard:02d}", "open_until": f"{lease.exp_ms:015d}"}
+    return {OPEN_LEASES.partition: _shard(sum(lease.id.encode()) % OPEN_SHARDS), OPEN_LEASES.sort: _until(lease.exp_ms)}
+
+
+def _shard(number: int) -> str:
+    return f"{number:02d}"
+
+
+def _until(instant_ms: int) -> str:
+    return f"{instant_ms:015d}"

@@ -1,0 +1,142 @@
+"""One slot for each generation: opened before any output, ended once (ledger.md: open, settle).
+
+A slot that is found OPEN is ours, as only a lease's owner opens slots in it; every other state there says that the lease was
+closed by someone else. A request that its caller named has its record and its slot written in one transaction, so that sending
+it again finds the generation that answers it, and takes over only where that one cost nothing and never will.
+"""
+
+from enum import Enum
+
+import msgspec
+from msgspec import Struct
+
+from junctor.domain.generation import Generation
+from junctor.domain.idempotency import RequestRecord
+from junctor.domain.lease import Slot, SlotState
+from junctor.domain.money import NanoUsd
+from junctor.ledger import trying
+from junctor.ports.ambient import Dice
+from junctor.ports.table import Done, Item, Operation, PutNew, Refused, Table
+from junctor.records import generations, ids, keys, requests
+
+_FREE_FOR_EVER = frozenset({SlotState.VOID, SlotState.EXPIRED})
+
+
+class Opening(Enum):
+    """What became of opening a slot. FENCED: somebody closed the lease. REUSED: the request id was given to another request."""
+
+    OPEN = "open"
+    FENCED = "fenced"
+    REUSED = "reused"
+
+
+class InProgress(Struct, frozen=True):
+    """Another generation is answering the same request."""
+
+    generation: str
+
+
+class Answered(Struct, frozen=True):
+    """Another generation answered the same request, and was charged."""
+
+    generation: Generation
+
+
+class Ending(Enum):
+    """What became of ending a slot. OURS_NOT: it had ended otherwise, by a closer's hand."""
+
+    ENDED = "ended"
+    OURS_NOT = "ours_not"
+
+
+async def open_slot(table: Table, dice: Dice, generation: Generation) -> Opening:
+    """Write a generation's slot as OPEN.
+
+    Raises:
+        StoreError: it could not be written, or its fate is not known.
+    """
+    answer = await trying.put_new(table, dice, generations.item(generation))
+    return Opening.OPEN if isinstance(answer, Done) else _opening(answer.old)
+
+
+async def open_named(
+    table: Table, dice: Dice, generation: Generation, record: RequestRecord, now_ms: int
+) -> Opening | InProgress | Answered:
+    """Write a generation's slot as OPEN, and that it answers the request which `record` names.
+
+    Where it returns neither OPEN nor FENCED the slot's number is unused, and is for `put_void`.
+
+    Raises:
+        StoreError: they could not be written, or their fate is not known.
+    """
+    slot = PutNew(generations.item(generation))
+    claim: Operation = PutNew(requests.item(record, now_ms))
+    while True:
+        answer = await trying.transact(table, dice, (claim, slot))
+        if isinstance(answer, Done):
+            return Opening.OPEN
+        if answer.index > 0:
+            return Opening.FENCED
+        if answer.old is None:
+            claim = PutNew(requests.item(record, now_ms))
+            continue
+        if not requests.same_request(answer.old, record):
+            return Opening.REUSED
+        answering = requests.generation_of(answer.old)
+        place = ids.parse_generation_id(answering, record.account)
+        found = await trying.get(table, dice, keys.slot(place)) if place else None
+        if answering == generation.id:
+            return _opening(found)
+        state = generations.state_of(found) if found else SlotState.OPEN
+        if found is not None and place is not None and state is SlotState.SETTLED:
+            return Answered(generations.generation_of(found, place))
+        if state not in _FREE_FOR_EVER:
+            return InProgress(answering)
+        claim = requests.take_over(record, answering, now_ms)
+
+
+async def put_void(table: Table, dice: Dice, place: Slot) -> Ending:
+    """Write a slot whose number was taken and is not used, so that a closer meets no gap. Raises StoreError."""
+    answer = await trying.put_new(table, dice, generations.unused(place, SlotState.VOID))
+    if isinstance(answer, Done) or (answer.old is not None and generations.state_of(answer.old) is SlotState.VOID):
+        return Ending.ENDED
+    return Ending.OURS_NOT
+
+
+def charged(ended: Generation, cost: NanoUsd) -> Generation:
+    """Return a generation with its cost; a hold that was too low is raised, which its owner must have taken from the lease."""
+    hold = max(ended.hold_nanousd, cost)
+    return msgspec.structs.replace(ended, cost_nanousd=cost, hold_nanousd=hold)
+
+
+async def end(table: Table, dice: Dice, opened: Generation, ended: Generation) -> Ending:
+    """Give an OPEN slot its end, SETTLED or VOID, and try until it is known whether it has it.
+
+    Raises:
+        StoreError: it could not be written, or its fate is not known; safe to repeat.
+    """
+    return await trying.repeat(dice, lambda: end_slot(table, opened, ended))
+
+
+async def end_slot(table: Table, opened: Generation, ended: Generation) -> Ending:
+    """Give an OPEN slot its end, in one try. The same end found there is an earlier try of ours.
+
+    Raises:
+        StoreError: it could not be written, or its fate is not known; safe to repeat.
+    """
+    conditions, changes = generations.ending(opened, ended)
+    answer = await table.update(keys.slot(opened.slot), conditions, changes)
+    return Ending.ENDED if isinstance(answer, Done) or _ended_so(answer, ended) else Ending.OURS_NOT
+
+
+def _opening(found: Item | None) -> Opening:
+    return Opening.OPEN if found is not None and generations.state_of(found) is SlotState.OPEN else Opening.FENCED
+
+
+def _ended_so(answer: Refused, ended: Generation) -> bool:
+    found = answer.old
+    return (
+        found is not None
+        and generations.state_of(found) is ended.state
+        and generations.cost_of(found) == (ended.cost_nanousd or 0)
+    )

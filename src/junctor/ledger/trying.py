@@ -1,0 +1,93 @@
+"""Store calls repeated until their fate is known: what every operation of the ledger stands on.
+
+A repeated write is safe only because each finds its own earlier try again: by an id that is put if absent, by a state that
+changes once, or by a transaction's token. This module does not look; it repeats the same call with the same token, and hands
+back what was found where the write was refused.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from junctor.ports.ambient import Dice
+from junctor.ports.table import (
+    Done,
+    Item,
+    Key,
+    Operation,
+    Query,
+    Refused,
+    StoreError,
+    Table,
+    UnknownOutcomeError,
+    Update,
+)
+
+TRIES = 8
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.01, 0.2
+DOUBLINGS_MAX = 16
+
+T = TypeVar("T")
+
+
+async def repeat(dice: Dice, call: Callable[[], Awaitable[T]]) -> T:
+    """Call the store until it answers.
+
+    Raises:
+        StoreError: what the last try met; UnknownOutcomeError if the fate of any try is not known, as that one may land yet.
+    """
+    unknown: UnknownOutcomeError | None = None
+    for tried in range(TRIES):
+        try:
+            return await call()
+        except StoreError as error:
+            if isinstance(error, UnknownOutcomeError):
+                unknown = error
+            if tried == TRIES - 1:
+                raise unknown or error from None
+            await asyncio.sleep(backoff_s(dice, tried))
+    raise AssertionError  # pragma: no cover - the loop returns or raises
+
+
+async def get(table: Table, dice: Dice, key: Key) -> Item | None:
+    """Read one item, consistently. Raises StoreError."""
+    return (await repeat(dice, lambda: table.get(key))).item
+
+
+async def put_new(table: Table, dice: Dice, item: Item) -> Done | Refused:
+    """Write an item if its key is free. Raises StoreError."""
+    return await repeat(dice, lambda: table.put_new(item))
+
+
+async def update(table: Table, dice: Dice, change: Update) -> Done | Refused:
+    """Change one item if its conditions hold. Raises StoreError."""
+    return await repeat(dice, lambda: table.update(change.key, change.conditions, change.changes))
+
+
+async def transact(table: Table, dice: Dice, operations: Sequence[Operation]) -> Done | Refused:
+    """Apply all operations or none.
+
+    The token is a digest of the operations: the same ones are applied once, and others never pass for them. So operations that
+    may rightly be applied twice do not belong here. Raises StoreError.
+    """
+    token = hashlib.sha256(repr(tuple(operations)).encode()).hexdigest()
+    return await repeat(dice, lambda: table.transact(operations, token))
+
+
+async def read_all(table: Table, dice: Dice, query: Callable[[str | None], Query]) -> AsyncGenerator[Item, None]:
+    """Yield the items of all pages of a query, which is built from where the page before ended. Raises StoreError."""
+    after: str | None = None
+    while True:
+        page = await repeat(dice, partial(table.query, query(after)))
+        for item in page.items:
+            yield item
+        if page.next is None:
+            return
+        after = page.next
+
+
+def backoff_s(dice: Dice, tries: int, longest_s: float = BACKOFF_MAX_S) -> float:
+    """Return how long to wait after so many failed tries: full jitter, doubling."""
+    return min(BACKOFF_FIRST_S * 2.0 ** min(tries, DOUBLINGS_MAX), longest_s) * dice.uniform()
