@@ -11,10 +11,13 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
+from junctor.adapters.tables.sqlite import SqliteStore
 from junctor.bootstrap import native
 from junctor.client import AsyncEventStream, complete_request, stream_request
-from junctor.domain.lease import SlotState
+from junctor.domain.lease import LeaseState, SlotState
 from junctor.doors.grpc_server import AddressError, GrpcServer
+from junctor.records import keys, leases
+from junctor.records.tables import ALL_TABLES, CORE
 from junctor.settings import Settings
 from junctor.v1.router_service_pb2 import CompleteRequest, CompleteResponse, StreamRequest, StreamResponse
 from tests.support.harness import Router
@@ -164,6 +167,21 @@ async def test_asked_twice(tmp_path: Path) -> None:
             await asyncio.wait_for(draining, PATIENCE_S)
             await refusal(events_of(stream))
         assert (await ended(router)).state is SlotState.SETTLED
+
+
+async def test_ended_server_leaves_no_lease_open(tmp_path: Path) -> None:
+    """Else every deployment leaves what its instances held to be reclaimed a quarter of an hour later."""
+    async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _), router.client() as client:
+        await client.complete("Hi", model=MODEL)
+        (record,) = await slots(router)
+    store = SqliteStore(tmp_path / "store.sqlite3")
+    await store.create(ALL_TABLES)
+    try:
+        found = await store.table(CORE).get(keys.lease(router.account, record.slot.lease))
+    finally:
+        await store.close()
+    assert found.item is not None
+    assert leases.lease_of(found.item).state is LeaseState.CLOSED
 
 
 async def _reflected(router: Router) -> list[str]:

@@ -6,8 +6,12 @@ import pytest
 
 from junctor.adapters.tables.faults import CALM, Fault, FaultPlan
 from junctor.domain.errors import LedgerUnavailableError
-from junctor.domain.lease import Slot, SlotState
+from junctor.domain.lease import LeaseState, Slot, SlotState
 from junctor.ledger.ledger import LEASE_LIFE_MS
+from junctor.ports.telemetry import Counter
+from junctor.records import generations
+from junctor.records.tables import CORE
+from junctor.usecases.reclaim import EVERY_S, Reclaimer
 from tests.support.world import PLAN, VOID, World, call, play, settled
 
 DOWN = FaultPlan(chances=((Fault.UNAVAILABLE, 1.0),))
@@ -203,3 +207,99 @@ def test_backing_off_does_not_overflow() -> None:
         assert world.generations()[hold.generation.id].state is SlotState.SETTLED
 
     play(scenario, deadline_max_ms=40_000_000)
+
+
+def test_a_server_that_ends_closes_its_leases() -> None:
+    """Every deployment would leave its leases to the reclaimer, and their money with them."""
+
+    async def scenario(world: World) -> None:
+        await world.ledger.settle(await world.ledger.hold(call(), PLAN), settled(1))
+        await world.ledger.settle(await world.ledger.hold(call(), PLAN), VOID)
+        assert await world.ledger.drain(5) == 0
+        await world.ledger.close()
+        assert [lease.state for lease in world.leases()] == [LeaseState.CLOSED]
+        assert all("open_until" not in item for item in world.store.items(CORE))
+        assert (await world.ledger.hold(call(), PLAN)).generation.slot.lease != world.leases()[0].id
+
+    play(scenario)
+
+
+def test_a_lease_with_an_open_call_is_not_closed_by_its_owner() -> None:
+    """A call that ends after the lease was closed would cost what nobody has any more."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(), PLAN)
+        await world.ledger.close()
+        assert [lease.state for lease in world.leases()] == [LeaseState.OPEN]
+        assert not (await world.ledger.settle(hold, settled(1))).pending
+
+    play(scenario)
+
+
+def test_closing_gives_way_to_a_store_that_is_down() -> None:
+    """A server would not end because its store is gone."""
+
+    async def scenario(world: World) -> None:
+        await world.ledger.settle(await world.ledger.hold(call(), PLAN), settled(1))
+        world.store.dice.plan = DOWN
+        await world.ledger.close()
+        assert [lease.state for lease in world.leases()] == [LeaseState.OPEN]
+
+    play(scenario)
+
+
+def test_a_lease_whose_fate_is_not_known_is_left_to_the_reclaimer() -> None:
+    """An owner would give back money that a write of his may still spend."""
+
+    async def scenario(world: World) -> None:
+        await world.ledger.hold(call(), PLAN)
+        world.store.dice.inject(*[Fault.DELAYED] * 8)
+        with pytest.raises(LedgerUnavailableError):
+            await world.ledger.hold(call(), PLAN)
+        await world.ledger.drain(5)
+        await world.ledger.close()
+        assert [lease.state for lease in world.leases()] == [LeaseState.OPEN]
+
+    play(scenario)
+
+
+def test_leases_that_a_crash_left_are_reclaimed() -> None:
+    """What a killed instance held would be held for ever."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(), PLAN)
+        reclaimer = Reclaimer(world.table, world.clock, world.dice, world.telemetry)
+        running = asyncio.create_task(reclaimer.forever())
+        (lease,) = world.leases()
+        await asyncio.sleep((lease.exp_ms - world.clock.now_ms()) / 1000 - 1)
+        assert [lease.state for lease in world.leases()] == [LeaseState.OPEN]
+        await asyncio.sleep(1 + 1.2 * EVERY_S)
+        assert [lease.state for lease in world.leases()] == [LeaseState.CLOSED]
+        (slot,) = [item for item in world.store.items(CORE) if item["sk"] == "SLOT#000000"]
+        assert generations.generation_of(slot, hold.generation.slot).state is SlotState.EXPIRED
+        assert world.telemetry.counts[Counter.LEASE_RECLAIMED] == 1
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert (await reclaimer.once()).closed == ()
+
+    play(scenario)
+
+
+def test_a_reclaimer_outlives_a_store_that_is_down() -> None:
+    """One outage would end reclaiming until the next deployment."""
+
+    async def scenario(world: World) -> None:
+        await world.ledger.hold(call(), PLAN)
+        (lease,) = world.leases()
+        await asyncio.sleep((lease.exp_ms - world.clock.now_ms()) / 1000)
+        world.store.dice.plan = DOWN
+        running = asyncio.create_task(Reclaimer(world.table, world.clock, world.dice, world.telemetry).forever())
+        await asyncio.sleep(3 * EVERY_S)
+        assert world.telemetry.counts[Counter.RECLAIM_FAILED] > 0
+        world.store.dice.plan = CALM
+        await asyncio.sleep(3 * EVERY_S)
+        assert [lease.state for lease in world.leases()] == [LeaseState.CLOSED]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    play(scenario)

@@ -3,7 +3,9 @@
 Without grpc, so that a function of a few megabytes can use it.
 """
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from junctor.adapters.catalog.packaged import PackagedCatalog
@@ -29,9 +31,11 @@ from junctor.settings import Settings
 from junctor.settings import Store as StoreKind
 from junctor.usecases.accounts import Accounts
 from junctor.usecases.admit import Admission
+from junctor.usecases.reclaim import Reclaimer
 from junctor.usecases.services import Services
 
 SETTLE_DRAIN_S = 5.0
+LEASES_CLOSE_S = 5.0
 DIALECTS = {"openai_chat": OpenAIChat()}
 _NOTHING_MEASURED = HealthSnapshot({})
 
@@ -42,6 +46,7 @@ class Core:
 
     services: Services
     accounts: Accounts
+    reclaimer: Reclaimer
     catalog: PackagedCatalog
     secrets: EnvironmentSecrets
     store: Store
@@ -50,6 +55,9 @@ class Core:
     async def close(self) -> int:
         """Let settlements end, then let go of all; return how many settlements had to be left to a reclaimer."""
         unfinished = await self.services.ledger.drain(SETTLE_DRAIN_S)
+        if not unfinished:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.services.ledger.close(), LEASES_CLOSE_S)
         await self.transport.close()
         await self.store.close()
         return unfinished
@@ -101,7 +109,8 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
         dice=dice,
         telemetry=telemetry,
     )
-    return Core(services, Accounts(table, secrets, clock, dice), catalog, secrets, store, transport)
+    accounts = Accounts(table, secrets, clock, dice)
+    return Core(services, accounts, Reclaimer(table, clock, dice, telemetry), catalog, secrets, store, transport)
 
 
 def open_store(settings: Settings) -> Store:

@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from junctor.bootstrap.core import Core, terms
@@ -21,6 +22,17 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     import uvloop  # noqa: PLC0415 - absent on Windows
 
     return uvloop.run(main)
+
+
+@asynccontextmanager
+async def background(core: Core) -> AsyncGenerator[None, None]:
+    """Do what every instance does beside its calls, while it serves."""
+    reclaiming = asyncio.create_task(core.reclaimer.forever())
+    try:
+        yield
+    finally:
+        reclaiming.cancel()
+        await asyncio.gather(reclaiming, return_exceptions=True)
 
 
 def server(core: Core, settings: Settings) -> GrpcServer:

@@ -33,9 +33,10 @@ async def _serve(settings: Settings) -> int:
         with as_problem():
             port = await server.start()
         telemetry.event("listening", {"host": settings.listen.host, "port": port})
-        await stop.asked.wait()
-        telemetry.event("draining", {"grace_s": int(settings.drain_s)})
-        await native.drain(server, stop, settings.drain_s)
+        async with native.background(core):
+            await stop.asked.wait()
+            telemetry.event("draining", {"grace_s": int(settings.drain_s)})
+            await native.drain(server, stop, settings.drain_s)
     finally:
         unfinished = await core.close()
         telemetry.event("stopped", {"unfinished_settlements": unfinished})

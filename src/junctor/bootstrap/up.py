@@ -73,10 +73,11 @@ async def _up(settings: Settings, voice: Voice) -> int:
             _tell_what_runs(settings, voice, port, model=model is not None)
             voice.table("Reachable", _reachable(core))
             _tell_what_next(settings, voice, port, key)
-            await _until_stopped(stop, model, voice)
-            voice.line()
-            voice.line("Finishing the calls under way; once more ends them.")
-            await native.drain(server, stop, settings.drain_s)
+            async with native.background(core):
+                await _until_stopped(stop, model, voice)
+                voice.line()
+                voice.line("Finishing the calls under way; once more ends them.")
+                await native.drain(server, stop, settings.drain_s)
     finally:
         await core.close()
     voice.line("Stopped.")

@@ -27,6 +27,11 @@ class HeldLease:
         """Tell whether a new slot may be opened in it."""
         return not self.fenced and now_ms <= self.lease.until_ms and self._next <= SLOT_NUMBER_MAX
 
+    @property
+    def quiet(self) -> bool:
+        """Whether it is known how each of its slots that was opened is: none is on its way, and nobody else closed it."""
+        return not self.fenced and not self._unacknowledged
+
     async def take(self, clock: Clock) -> Slot | None:
         """Hand out the next slot once the window has room for it; None if the lease cannot be used any more."""
         while self.usable(clock.now_ms()):

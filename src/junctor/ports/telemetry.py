@@ -43,6 +43,9 @@ class Counter(Enum):
     SETTLE_LOST = "settle_lost"
     WASTED_UPSTREAM = "wasted_upstream"
     LEASE_FENCED = "lease_fenced"
+    LEASE_RECLAIMED = "lease_reclaimed"
+    LEASE_BROKEN = "lease_broken"
+    RECLAIM_FAILED = "reclaim_failed"
     INCIDENT = "incident"
 
 
