@@ -38,7 +38,7 @@ def test_complete_carries_prompt_key_and_deadline() -> None:
     spec = call.request.spec
     assert answer.choices[0].message.parts[0].text.text == "Hi."
     assert call.metadata["authorization"] == f"Bearer {KEY}"
-    assert 20 < call.remaining_s <= 25
+    assert 5 < call.remaining_s < 26
     assert [(turn.role, turn.parts[0].text.text) for turn in spec.messages] == [(Role.ROLE_USER, "Hello")]
     assert (spec.model, spec.max_tokens, list(spec.stop.sequences)) == ("acme/small", 9, ["END"])
     assert spec.HasField("temperature")
