@@ -20,7 +20,11 @@ AMOUNT_MAX_NANOUSD = 2**63 - 1
 
 
 class Booking(Enum):
-    """What became of a movement of money or the change of a limit. BOOKED: now or by an earlier try; else nothing happened."""
+    """What became of a movement of money or the change of a limit.
+
+    BOOKED: now or by an earlier try. Any other answer: nothing has happened; but where a try was made whose fate is not known,
+    and what was short comes, that try may still land, once. Asking again under the same outside id tells.
+    """
 
     BOOKED = "booked"
     DIFFERS = "differs"

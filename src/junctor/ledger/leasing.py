@@ -101,7 +101,8 @@ async def renew(table: Table, dice: Dice, old: Lease, total: NanoUsd, new: Lease
     """Close a lease and take another, in one transaction that nets what both do to each purse and window.
 
     Only for a lease without a call in flight, each of whose slots has ended, as its owner knows; `total` is what they cost. If
-    the old lease was closed by someone else, the new one is taken alone. If there is too little, the old lease stays as it is.
+    the old lease was closed by someone else, the new one is taken alone. If there is too little, nothing was taken yet, but an
+    earlier try whose fate is not known may still land: after any answer but Leased, open no slot in the old lease, close it.
 
     Raises:
         StoreError: it could not be done, or its fate is not known.

@@ -1,0 +1,114 @@
+"""The simulated store as the simulation sees it: who called, what befell him, and whether each write was allowed.
+
+Each write that lands, however late, is judged by itself (`steps` over the items that it touched); the whole of the books is
+judged every few writes and whenever asked. What is judged is a mirror of the items, kept from the writes alone.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
+from random import Random
+from typing import TypeVar
+
+from junctor.adapters.tables.faults import CALM, Fault, FaultDice, FaultPlan
+from junctor.adapters.tables.simulated import SimulatedStore
+from junctor.ports.table import Item, Key, TableSpec
+from tests.support.ledger_audit import steps, violations
+
+OPERATION: ContextVar[str] = ContextVar("operation", default="none")
+"""The operation of the ledger that the running task is in."""
+
+JUDGED_EVERY = 25
+"""Writes between two looks at all books."""
+
+FAULTS = tuple(fault for fault in Fault if fault is not Fault.NONE)
+
+RARE = {"collect": 0.75, "sweep": 0.6, "tend": 0.5, "expire": 0.4, "renew": 0.3, "move": 0.2}
+"""Operations that write seldom, and how often a call of theirs meets a fault, so that each meets all of them."""
+
+_Answer = TypeVar("_Answer")
+
+
+class WatchedDice(FaultDice):
+    """Fault dice that count what befalls each operation."""
+
+    def __init__(self, seed: int, plan: FaultPlan) -> None:
+        super().__init__(seed, plan)
+        self.faults = 0
+        self.calls = 0
+        self.matrix: Counter[tuple[str, str]] = Counter()
+        self.writing = False
+        self.called: Callable[[int], None] = lambda _: None
+        self._own = Random(seed)
+
+    def strike(self) -> Fault:
+        """Return what befalls the next call, and count it; only faults of writes count in the matrix."""
+        fault = super().strike()
+        rare = RARE.get(OPERATION.get(), 0.0) if self.plan is not CALM else 0.0
+        if fault is Fault.NONE and rare and self._own.random() < rare:
+            fault = self._own.choice(FAULTS)
+        self.calls += 1
+        if fault is not Fault.NONE:
+            self.faults += 1
+            if self.writing:
+                self.matrix[OPERATION.get(), fault.name] += 1
+        self.called(self.calls)
+        return fault
+
+
+class WatchedStore(SimulatedStore):
+    """A simulated store whose writes are judged. `breaches` says what was wrong, with the instant and the operation."""
+
+    def __init__(self, seed: int, plan: FaultPlan) -> None:
+        super().__init__(seed, plan=plan)
+        self.watched = WatchedDice(seed, plan)
+        self.dice = self.watched
+        self.mirror: dict[Key, Item] = {}
+        self.opened: set[Key] = set()
+        self.breaches: list[str] = []
+        self._touched: list[tuple[Item | None, Item]] = []
+        self._writes = 0
+
+    def put(self, spec: TableSpec, key: Key, item: Item | None) -> None:
+        """Replace an item, and note it for the judgement."""
+        super().put(spec, key, item)
+        assert item is not None, "the ledger deletes nothing"
+        self._touched.append((self.mirror.get(key), item))
+        self.mirror[key] = item
+        if item.get("state") == "OPEN" and key.sort.startswith("SLOT#"):
+            self.opened.add(key)
+
+    async def read(self, spec: TableSpec, look: Callable[..., _Answer], *, consistent: bool) -> _Answer:
+        """Carry a read."""
+        self.watched.writing = False
+        return await super().read(spec, look, consistent=consistent)
+
+    async def write(self, apply: Callable[[], _Answer]) -> _Answer:
+        """Carry a write, and judge what it leaves when it lands."""
+        operation = OPERATION.get()
+
+        def judged() -> _Answer:
+            self._touched = []
+            answer = apply()
+            if self._touched:
+                self._judge(operation)
+            return answer
+
+        self.watched.writing = True
+        return await super().write(judged)
+
+    def judge_all(self, operation: str) -> None:
+        """Judge all books as they are."""
+        self._note(operation, violations(list(self.mirror.values())))
+
+    def _judge(self, operation: str) -> None:
+        before = [old for old, _ in self._touched if old is not None]
+        self._note(operation, steps(before, [new for _, new in self._touched]))
+        self._writes += 1
+        if self._writes % JUDGED_EVERY == 0:
+            self.judge_all(operation)
+
+    def _note(self, operation: str, found: list[str]) -> None:
+        now = asyncio.get_running_loop().time()
+        self.breaches += [f"{breach} [at {now:.3f} s, in {operation}]" for breach in found]

@@ -1,0 +1,59 @@
+"""The ledger's own code under seeded faults, deaths and races; `poe simulate-ledger` plays any number of seeds more."""
+
+import pytest
+
+from tests.simulation.mutations import MUTATIONS, Mutation, mutated
+from tests.simulation.run import Result, play
+from tests.simulation.table import Total, play_all
+
+SEEDS = 200
+"""So many that every operation meets every fault, and so few that they take some twenty seconds."""
+
+CAUGHT_WITHIN = 60
+"""Seeds in which a mistake must show itself."""
+
+
+@pytest.fixture(scope="module")
+def total() -> Total:
+    """Play the suite's seeds, once for all tests."""
+    played = Total()
+    for result in play_all(range(SEEDS), 2):
+        played.add(result)
+    return played
+
+
+def test_money_is_right_in_every_seed(total: Total) -> None:
+    """Somebody would be charged twice, or not what he was told, or a balance go below zero."""
+    assert not total.failed, "\n\n".join(result.report() for result in total.failed[:3])
+    assert total.seeds == SEEDS
+
+
+def test_every_seed_is_hard_enough(total: Total) -> None:
+    """The seeds would pass because nothing happens in them."""
+    assert total.idle == []
+    assert total.counts["settled"] > 10 * SEEDS
+    assert total.counts["revenue lost"] > 0
+    assert total.counts["calls refused, money"] > 0
+
+
+def test_every_operation_meets_every_fault(total: Total) -> None:
+    """An operation would be right only because the fault that breaks it never came."""
+    assert total.missed == []
+
+
+def test_a_seed_is_one_run() -> None:
+    """A failure could not be looked at again."""
+
+    def told(result: Result) -> tuple[object, ...]:
+        return result.digest, result.counts, result.matrix, result.trace
+
+    assert told(play(7)) == told(play(7)) != told(play(8))
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_mistake_is_caught(mutation: Mutation) -> None:
+    """The simulation would find nothing wrong with a ledger that loses money."""
+    with mutated(mutation):
+        caught = next((seed for seed in range(CAUGHT_WITHIN) if play(seed).violations), None)
+    assert caught is not None
+    assert not play(caught).violations
