@@ -47,7 +47,7 @@ def test_the_answer_goes_to_stdout_and_the_summary_to_stderr(capsys: pytest.Capt
     assert said == [(Role.ROLE_SYSTEM, "Be brief."), (Role.ROLE_USER, "Hi")]
     assert (call.request.spec.model, call.request.spec.max_tokens) == ("junctor/local", 5)
     assert not call.request.spec.HasField("temperature")
-    assert call.remaining_s <= 20
+    assert 0 < call.remaining_s < 21  # grpc rounds, by a clock of its own
 
 
 def test_the_answer_may_come_whole(capsys: pytest.CaptureFixture[str]) -> None:
