@@ -4,6 +4,7 @@ Requests arrive as bytes, not messages: the generated registration would turn ma
 authenticated before his message is parsed.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeAlias, TypeVar
 
@@ -31,7 +32,7 @@ def handlers(rpc: RouterRpc) -> grpc.GenericRpcHandler:
         return await _answered(context, lambda: rpc.complete(body, _api_key(context), context.time_remaining()))
 
     async def stream(body: bytes, context: Context) -> None:
-        await _answered(context, lambda: rpc.stream(body, _api_key(context), context.time_remaining(), context.write))
+        await _answered(context, lambda: rpc.stream(body, _api_key(context), context.time_remaining(), _sender(context)))
 
     def unbuilt(method: str) -> "grpc.RpcMethodHandler[bytes, Message]":
         async def refuse(_: bytes, context: Context) -> None:
@@ -61,6 +62,18 @@ async def _abort(context: Context, error: JunctorError) -> NoReturn:
     status = rich_status(error)
     details = ((DETAILS_KEY, status.SerializeToString()),)
     await context.abort(_CODES[status.code], status.message, details)
+
+
+def _sender(context: Context) -> Callable[[Message], Awaitable[None]]:
+    """Return the way to the caller. Where he has left, a write may fail before grpc cancels the call: that is the same end."""
+
+    async def send(message: Message) -> None:
+        try:
+            await context.write(message)
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None
+
+    return send
 
 
 def _api_key(context: Context) -> str | None:

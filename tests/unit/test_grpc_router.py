@@ -1,0 +1,44 @@
+"""The native shims where grpc itself is in the way."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import grpc
+import pytest
+
+from junctor.doors import grpc_router
+from junctor.doors.rpc.router import RouterRpc, Send
+from junctor.v1.router_service_pb2 import StreamResponse
+
+
+class OneMessage:
+    """Answers every stream with one message."""
+
+    async def stream(self, _body: bytes, _api_key: str | None, _timeout_s: float | None, send: Send) -> None:
+        """Send it."""
+        await send(StreamResponse())
+
+
+class Gone:
+    """A call whose caller has left, as grpc shows it before it cancels the call."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        """Return none."""
+        return ()
+
+    def time_remaining(self) -> None:
+        """Return none."""
+
+    async def write(self, _message: StreamResponse) -> None:
+        """Fail as grpc does."""
+        raise grpc.aio.InternalError("Failed grpc_call_start_batch")
+
+
+async def test_a_write_to_a_caller_who_left_is_his_cancel() -> None:
+    """Every such race would be logged as a bug of ours, with an incident, though nothing is wrong."""
+    served = grpc_router.handlers(cast("RouterRpc", OneMessage()))
+    details: Any = SimpleNamespace(method=f"/{grpc_router.SERVICE}/Stream", invocation_metadata=())
+    handler: Any = served.service(details)
+    with pytest.raises(asyncio.CancelledError):
+        await handler.unary_stream(b"", Gone())
