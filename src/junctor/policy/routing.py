@@ -47,11 +47,11 @@ def _endpoints(catalog: Catalog, name: str) -> tuple[Endpoint, ...]:
 def _judge(endpoint: Endpoint, spec: CompletionSpec, snapshots: Snapshots, *, needs_image: bool) -> Candidate | str:
     provider = snapshots.catalog.providers[endpoint.provider]
     present = snapshots.credentials.get(endpoint.provider, ())
-    price = price_in_force(snapshots.catalog.prices.get(endpoint.id, ()), snapshots.now_ms)
     if not endpoint.base_url:
         return "NOT_RUNNING"
     if provider.credentials and not present:
         return "CREDENTIALS_MISSING"
+    price = price_in_force(snapshots.catalog.prices.get(endpoint.id, ()), snapshots.now_ms)
     if price is None or not pricing.is_known(price, service_tier(endpoint, spec)):
         return "PRICE_UNKNOWN"
     if needs_image and "image" not in endpoint.input_modalities:
