@@ -41,7 +41,9 @@ class Books:
         elif kind == "LEASE":
             self.leases[account, name] = item
         elif kind == "LIMIT":
-            (self.windows if "#" in name else self.limits)[account, sort] = item
+            self.limits[account, sort] = item
+        elif kind == "WINDOW":
+            self.windows[account, sort] = item
         elif kind in self.entries:
             self.entries[kind][account, name] = item
 

@@ -6,6 +6,7 @@ from junctor.ports.table import PARTITION, SORT, Key
 LEASE_PREFIX = "LEASE#"
 PURSE_PREFIX = "PURSE#"
 LIMIT_PREFIX = "LIMIT#"
+WINDOW_PREFIX = "WINDOW#"
 PAYMENT_PREFIX, REFUND_PREFIX, CLAWBACK_PREFIX, MOVE_PREFIX = "PAY#", "REF#", "CLAW#", "MOVE#"
 SLOT_PREFIX = "SLOT#"
 
@@ -51,8 +52,11 @@ def limit(account_id: str, limit_id: str) -> Key:
 
 
 def window_name(limit_id: str, period: str) -> str:
-    """Name a window among its account's items, as leases do: the windows of one limit sort by time."""
-    return f"{LIMIT_PREFIX}{limit_id}#{period}"
+    """Name a window among its account's items, as leases do: those of one limit sort by time, and apart from the limits.
+
+    So an account's limits are read without their history.
+    """
+    return f"{WINDOW_PREFIX}{limit_id}#{period}"
 
 
 def window(account_id: str, name: str) -> Key:
@@ -62,7 +66,7 @@ def window(account_id: str, name: str) -> Key:
 
 def limit_of_window(name: str) -> str:
     """Return the id of the limit that a window belongs to."""
-    return name.removeprefix(LIMIT_PREFIX).partition("#")[0]
+    return name.removeprefix(WINDOW_PREFIX).partition("#")[0]
 
 
 def request(account_id: str, digest: bytes) -> Key:
