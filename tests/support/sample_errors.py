@@ -35,6 +35,21 @@ EVERY: dict[type[errors.JunctorError], Make] = {
     errors.ModelNotFoundError: lambda text, count: errors.ModelNotFoundError(text, (text,) * 3),
     errors.GenerationNotFoundError: lambda text, count: errors.GenerationNotFoundError(text, generation=text),
     errors.NoEligibleEndpointError: lambda text, count: errors.NoEligibleEndpointError(text, exclusions(text, count)),
+    errors.InsufficientCreditsError: lambda text, count: errors.InsufficientCreditsError(
+        needed=count, available=count, leased=count, affordable_max_tokens=count, retry_after_s=3.0
+    ),
+    errors.KeyBudgetExceededError: lambda text, count: errors.KeyBudgetExceededError(
+        limit=text, needed=count, available=count, leased=count, retry_after_s=3.0
+    ),
+    errors.ModelNotAllowedError: lambda text, count: errors.ModelNotAllowedError(text, model=text),
+    errors.RequestIdReusedError: lambda text, count: errors.RequestIdReusedError(),
+    errors.RequestInProgressError: lambda text, count: errors.RequestInProgressError(text, 1.0, generation_id=text),
+    errors.RequestCompletedError: lambda text, count: errors.RequestCompletedError(text, generation_id=text, cost_nanousd=text),
+    errors.ResourceNotFoundError: lambda text, count: errors.ResourceNotFoundError(text, text),
+    errors.ResourceExistsError: lambda text, count: errors.ResourceExistsError(text, resource_name=text),
+    errors.ChangedMeanwhileError: lambda text, count: errors.ChangedMeanwhileError(text, 0.1),
+    errors.BookingRefusedError: lambda text, count: errors.BookingRefusedError(text, booking=text),
+    errors.OutcomeUnknownError: lambda text, count: errors.OutcomeUnknownError(text, 1.0),
     errors.UpstreamUnavailableError: lambda text, count: errors.UpstreamUnavailableError(text, attempts(text, count)),
     errors.UpstreamCapacityError: lambda text, count: errors.UpstreamCapacityError(text, attempts(text, count), 1e300),
     errors.StreamInterruptedError: lambda text, count: errors.StreamInterruptedError(

@@ -28,6 +28,15 @@ class Interval(Enum):
     ALL = "ALL"
 
 
+class LimitSubject(Enum):
+    """What a limit is of, the broadest first."""
+
+    ORGANISATION = "org"
+    WORKSPACE = "workspace"
+    MEMBER = "member"
+    API_KEY = "key"
+
+
 class Purse(Struct, frozen=True, kw_only=True):
     """A part of an account's money: its main purse, a shard of that, or a grant, which alone has `expires_at_ms`."""
 
@@ -44,7 +53,10 @@ class Purse(Struct, frozen=True, kw_only=True):
 
 
 class Payment(Struct, frozen=True, kw_only=True):
-    """Money that came in under an outside id, after any fee; `refundable_nanousd` is what of it may still go back."""
+    """Money that came in under an outside id; `refundable_nanousd` is what of it may still go back.
+
+    The fee was taken before: what was paid is amount and fee together.
+    """
 
     account: str
     id: str
@@ -52,6 +64,7 @@ class Payment(Struct, frozen=True, kw_only=True):
     amount_nanousd: NanoUsd
     refundable_nanousd: NanoUsd
     at_ms: int
+    fee_nanousd: NanoUsd = 0
 
 
 class Refund(Struct, frozen=True, kw_only=True):
@@ -94,14 +107,16 @@ Entry = Payment | Refund | Clawback | Move
 class Limit(Struct, frozen=True, kw_only=True):
     """The most that may be spent in each window by a key, member, workspace, account or guardrail.
 
-    `ver` rises with each change of the limit and with each new window. `change` is the outside id of the latest change, empty
-    if it is as it was made.
+    `subject_id` is the id of the workspace, member or key, empty for the organisation. `ver` rises with each change of the
+    limit and with each new window. `change` is the outside id of the latest change, empty if it is as it was made.
     """
 
     account: str
     id: str
     limit_nanousd: NanoUsd
     interval: Interval
+    subject: LimitSubject = LimitSubject.ORGANISATION
+    subject_id: str = ""
     ver: int = 0
     change: str = ""
 

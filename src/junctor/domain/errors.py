@@ -6,6 +6,7 @@ Text of providers is passed on only where the caller needs it to mend his reques
 
 from collections.abc import Mapping
 
+from junctor.domain.money import NanoUsd
 from junctor.domain.routing import Attempt, Exclusion
 
 
@@ -130,6 +131,112 @@ class UpstreamCapacityError(AttemptsFailedError):
     """Every endpoint is throttled."""
 
     reason = "UPSTREAM_CAPACITY"
+
+
+class InsufficientCreditsError(RetryableError):
+    """The organisation's credits do not cover what the call may cost; the caller was not charged.
+
+    `retry_after_s` is set where a part is leased at present and may come back.
+    """
+
+    reason = "INSUFFICIENT_CREDITS"
+
+    def __init__(
+        self, *, needed: NanoUsd, available: NanoUsd, leased: NanoUsd, affordable_max_tokens: int, retry_after_s: float | None
+    ) -> None:
+        """Keep the sums, and the most output tokens for which the credits would do."""
+        super().__init__(
+            "The credits do not cover what this call may cost.",
+            retry_after_s,
+            needed_nanousd=str(needed),
+            available_nanousd=str(available),
+            leased_nanousd=str(leased),
+            affordable_max_tokens=str(affordable_max_tokens),
+        )
+
+
+class KeyBudgetExceededError(RetryableError):
+    """A limit of the key, its member, workspace or organisation does not cover what the call may cost."""
+
+    reason = "KEY_BUDGET_EXCEEDED"
+
+    def __init__(
+        self, *, limit: str, needed: NanoUsd, available: NanoUsd, leased: NanoUsd, retry_after_s: float | None = None
+    ) -> None:
+        """Name the limit and keep its sums."""
+        super().__init__(
+            f"The limit {limit!r} does not cover what this call may cost.",
+            retry_after_s,
+            limit=limit,
+            needed_nanousd=str(needed),
+            available_nanousd=str(available),
+            leased_nanousd=str(leased),
+        )
+        self.limit = limit
+
+
+class ModelNotAllowedError(JunctorError):
+    """The key may not ask for this model, or none of the providers that it allows has it."""
+
+    reason = "MODEL_NOT_ALLOWED"
+
+
+class RequestIdReusedError(JunctorError):
+    """The request id was given to another request."""
+
+    reason = "REQUEST_ID_REUSED"
+
+    def __init__(self) -> None:
+        """Say it; there is nothing to add."""
+        super().__init__("The request id was used for another request.")
+
+
+class RequestInProgressError(RetryableError):
+    """The same request is being answered elsewhere at present."""
+
+    reason = "REQUEST_IN_PROGRESS"
+
+
+class RequestCompletedError(JunctorError):
+    """The same request was answered, and charged; metadata has its generation and cost."""
+
+    reason = "REQUEST_COMPLETED"
+
+
+class ResourceNotFoundError(JunctorError):
+    """The organisation has no such thing; `kind` is a word such as api_key, `name` is what was asked for."""
+
+    reason = "RESOURCE_NOT_FOUND"
+
+    def __init__(self, kind: str, name: str) -> None:
+        """Keep what was looked for."""
+        super().__init__(f"There is no {kind.replace('_', ' ')} {name!r}.", resource_type=kind, resource_name=name)
+        self.kind = kind
+        self.name = name
+
+
+class ResourceExistsError(JunctorError):
+    """There is one of that name already."""
+
+    reason = "RESOURCE_EXISTS"
+
+
+class ChangedMeanwhileError(RetryableError):
+    """Someone else changed the same thing at the same time; nothing was done."""
+
+    reason = "CHANGED_MEANWHILE"
+
+
+class BookingRefusedError(JunctorError):
+    """The books do not allow this movement of money; metadata has the `booking`, a stable word such as PAYMENT_SHORT."""
+
+    reason = "BOOKING_REFUSED"
+
+
+class OutcomeUnknownError(RetryableError):
+    """The store did not tell whether a change took effect: asking again under the same id tells, and does it once."""
+
+    reason = "OUTCOME_UNKNOWN"
 
 
 class StreamInterruptedError(JunctorError):

@@ -8,6 +8,7 @@ from msgspec import Struct
 from junctor.domain import errors
 
 INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, PERMISSION_DENIED = 3, 4, 5, 7
+ALREADY_EXISTS = 6
 RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, UNIMPLEMENTED, INTERNAL = 8, 9, 10, 12, 13
 UNAVAILABLE, UNAUTHENTICATED = 14, 16
 
@@ -30,6 +31,17 @@ STATUS: dict[type[errors.JunctorError], StatusRow] = {
     errors.ModelNotFoundError: StatusRow(NOT_FOUND, 404),
     errors.GenerationNotFoundError: StatusRow(NOT_FOUND, 404),
     errors.NoEligibleEndpointError: StatusRow(FAILED_PRECONDITION, 404),
+    errors.InsufficientCreditsError: StatusRow(FAILED_PRECONDITION, 402),
+    errors.KeyBudgetExceededError: StatusRow(RESOURCE_EXHAUSTED, 429),
+    errors.ModelNotAllowedError: StatusRow(PERMISSION_DENIED, 403),
+    errors.RequestIdReusedError: StatusRow(INVALID_ARGUMENT, 400),
+    errors.RequestInProgressError: StatusRow(ABORTED, 409),
+    errors.RequestCompletedError: StatusRow(ALREADY_EXISTS, 409),
+    errors.ResourceNotFoundError: StatusRow(NOT_FOUND, 404),
+    errors.ResourceExistsError: StatusRow(ALREADY_EXISTS, 409),
+    errors.ChangedMeanwhileError: StatusRow(ABORTED, 409),
+    errors.BookingRefusedError: StatusRow(FAILED_PRECONDITION, 409),
+    errors.OutcomeUnknownError: StatusRow(UNAVAILABLE, 503),
     errors.UpstreamUnavailableError: StatusRow(UNAVAILABLE, 503),
     errors.UpstreamCapacityError: StatusRow(UNAVAILABLE, 429),
     errors.StreamInterruptedError: StatusRow(ABORTED, 502),

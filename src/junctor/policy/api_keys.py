@@ -19,9 +19,10 @@ _CHARACTERS = frozenset(ALPHABET)
 
 
 class ParsedKey(Struct, frozen=True):
-    """A well-formed key: its public lookup id, and what the digest is taken of."""
+    """A well-formed key: its public lookup id, the checksum that it ends with, and what the digest is taken of."""
 
     lookup_id: str
+    tag: str
     material: bytes
 
 
@@ -46,7 +47,7 @@ def parse(text: str) -> ParsedKey | None:
         return None
     if _crc(f"{lookup_id}-{secret}") != crc:
         return None
-    return ParsedKey(lookup_id, text.encode())
+    return ParsedKey(lookup_id, crc, text.encode())
 
 
 def digest(pepper: bytes, material: bytes) -> bytes:

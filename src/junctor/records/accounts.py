@@ -1,9 +1,12 @@
 """Organisations and API keys as items."""
 
+from collections.abc import Mapping
+from typing import cast
+
 import msgspec
 
 from junctor.domain.account import Account, ApiKey
-from junctor.ports.table import Item
+from junctor.ports.table import Item, Value
 from junctor.records import keys
 
 
@@ -27,6 +30,6 @@ def api_key_of(item: Item) -> ApiKey:
     return msgspec.convert(item, ApiKey, builtin_types=(bytes,))
 
 
-def _fields(noun: Account | ApiKey) -> dict[str, str | int | bool | bytes]:
-    fields = msgspec.to_builtins(noun, builtin_types=(bytes,))
-    return {name: value for name, value in fields.items() if value is not None}
+def _fields(noun: Account | ApiKey) -> dict[str, Value]:
+    fields = cast("Mapping[str, Value]", msgspec.to_builtins(noun, builtin_types=(bytes,)))
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items() if value is not None}

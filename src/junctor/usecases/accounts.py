@@ -1,6 +1,6 @@
 """Organisations and their API keys: the beginning of an installation. The secret of a key exists only in the return value."""
 
-from junctor.domain.account import Account, ApiKey, KeyScope
+from junctor.domain.account import Account, ApiKey, KeyScope, KeySecret
 from junctor.policy import api_keys
 from junctor.ports.ambient import Clock, Dice
 from junctor.ports.secrets import Secrets
@@ -31,12 +31,16 @@ class Accounts:
             text = api_keys.mint(self._dice.draw(api_keys.LOOKUP_BYTES), self._dice.draw(api_keys.SECRET_BYTES))
             parsed = api_keys.parse(text)
             assert parsed is not None  # noqa: S101 - a key that was just minted is well formed
+            secret = KeySecret(
+                tag=parsed.tag,
+                digest=api_keys.digest(peppers.by_version[peppers.current], parsed.material),
+                pepper_version=peppers.current,
+            )
             key = ApiKey(
                 lookup_id=parsed.lookup_id,
                 account=account,
                 name=name,
-                digest=api_keys.digest(peppers.by_version[peppers.current], parsed.material),
-                pepper_version=peppers.current,
+                secrets=(secret,),
                 created_at_ms=self._clock.now_ms(),
                 scope=scope,
             )

@@ -10,7 +10,7 @@ from collections import OrderedDict
 
 from msgspec import Struct
 
-from junctor.domain.account import ApiKey, Caller, KeyScope
+from junctor.domain.account import ApiKey, Caller, KeyScope, KeySecret
 from junctor.domain.errors import ApiKeyInvalidError, LedgerUnavailableError, ScopeMissingError
 from junctor.policy import api_keys
 from junctor.ports.ambient import Clock
@@ -49,15 +49,24 @@ class Admission:
         """
         parsed = api_keys.parse(text) if text else None
         key = await self._find(parsed.lookup_id) if parsed else None
+        secret = self._secret(key, parsed.tag) if key and parsed else None
         peppers = self._secrets.peppers()
-        pepper = peppers.by_version.get(key.pepper_version if key else peppers.current, _NOBODY)
+        pepper = peppers.by_version.get(secret.pepper_version if secret else peppers.current, _NOBODY)
         digest = api_keys.digest(pepper, parsed.material if parsed else b"")
-        proven = api_keys.same(digest, key.digest if key else _NOBODY)
-        if key is None or not proven or not self._live(key) or pepper is _NOBODY:
+        proven = api_keys.same(digest, secret.digest if secret else _NOBODY)
+        if key is None or secret is None or not proven or not self._live(key) or pepper is _NOBODY:
             raise ApiKeyInvalidError
         if key.scope is not scope:
             raise ScopeMissingError("This API key is not for this kind of call.", scope=scope.value)
-        return Caller(key.account, key.lookup_id, key.workspace)
+        return Caller(
+            key.account, key.lookup_id, key.workspace, key.member, key.allowed_models, key.allowed_providers, key.rates
+        )
+
+    def _secret(self, key: ApiKey, tag: str) -> KeySecret | None:
+        """Return the live secret of a key that a text may be, told by its checksum."""
+        now_ms = self._clock.now_ms()
+        live = (secret for secret in key.secrets if secret.until_ms is None or now_ms < secret.until_ms)
+        return next((secret for secret in live if secret.tag == tag), None)
 
     def _live(self, key: ApiKey) -> bool:
         return not key.disabled and (key.expires_at_ms is None or self._clock.now_ms() < key.expires_at_ms)

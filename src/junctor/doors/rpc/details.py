@@ -12,11 +12,14 @@ from google.rpc import error_details_pb2, status_pb2
 
 from junctor.domain.errors import (
     AttemptsFailedError,
+    InsufficientCreditsError,
     InvalidFieldError,
     JunctorError,
+    KeyBudgetExceededError,
     ModelNotFoundError,
     NoEligibleEndpointError,
     RequestRefusedError,
+    ResourceNotFoundError,
     RetryableError,
 )
 from junctor.doors import status
@@ -82,6 +85,16 @@ def _further(error: JunctorError, entries: int) -> Iterable[Message]:
         refused = error_details_pb2.BadRequest()
         refused.field_violations.add(field="spec", description=_cut(error.metadata.get("provider_message", "")))
         yield refused
+    if isinstance(error, ResourceNotFoundError):
+        yield error_details_pb2.ResourceInfo(resource_type=_cut(error.kind), resource_name=_cut(error.name))
+    if isinstance(error, InsufficientCreditsError):
+        short = error_details_pb2.PreconditionFailure()
+        short.violations.add(type="CREDITS", subject="organisation", description=error.message)
+        yield short
+    if isinstance(error, KeyBudgetExceededError):
+        spent = error_details_pb2.QuotaFailure()
+        spent.violations.add(subject=_cut(error.limit), description="The limit is used up.")
+        yield spent
     if isinstance(error, ModelNotFoundError):
         yield error_details_pb2.ResourceInfo(resource_type="model", resource_name=_cut(error.model))
     if isinstance(error, RetryableError) and error.retry_after_s is not None:

@@ -7,6 +7,7 @@ JunctorError: a bug becomes an InternalError with an incident id, and its text s
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from typing import NoReturn
 
 from msgspec import Struct
 
@@ -73,7 +74,7 @@ class RouterRpc:
                 async for events in batches:
                     await line.send(answers.stream_response(events))
 
-    async def unbuilt(self, method: str, api_key: str | None, timeout_s: float | None) -> None:
+    async def unbuilt(self, method: str, _body: bytes, api_key: str | None, timeout_s: float | None) -> NoReturn:
         """Refuse a method that this version does not answer. Raises JunctorError."""
         async with self._guard(method) as trail:
             deadline_at = self._deadline_at(timeout_s)
