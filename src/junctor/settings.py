@@ -25,8 +25,13 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 # In the data folder: `junctor up` writes it and `junctor chat` reads it.
 FIRST_KEY_FILE = "first-key"
 
-# Read by the client and by `junctor chat`; a server that finds them in its environment lets them be.
-_OF_CALLERS = frozenset({API_KEY_VARIABLE, TARGET_VARIABLE})
+ADMIN_KEY_VARIABLE = "JUNCTOR_ADMIN_KEY"
+ADMIN_TARGET_VARIABLE = "JUNCTOR_ADMIN_TARGET"
+DEFAULT_ADMIN_TARGET = "127.0.0.1:50052"
+OPERATOR_KEY_FILE = "operator-key"
+
+# Read by the clients and the commands; a server that finds them in its environment lets them be.
+_OF_CALLERS = frozenset({API_KEY_VARIABLE, TARGET_VARIABLE, ADMIN_KEY_VARIABLE, ADMIN_TARGET_VARIABLE})
 _PEPPER_MIN_BYTES = 32
 _SHOWN_CHARACTERS = 80
 # Every real path is absolute once it is read, so this can mean nothing else.
@@ -90,6 +95,7 @@ class SettingHelp(NamedTuple):
 
 _HELP = (
     SettingHelp("LISTEN", "127.0.0.1:50051", "host:port to listen on; IPv6 in brackets; port 0 takes a free one"),
+    SettingHelp("ADMIN_LISTEN", "127.0.0.1:50052", "host:port to manage from: organisations, keys, credits, limits"),
     SettingHelp("DATA_DIR", "the user's data folder", "folder of the embedded store and of local secrets"),
     SettingHelp("CACHE_DIR", "the user's cache folder", "folder of what can be fetched again, such as the local model"),
     SettingHelp("STORE", "sqlite for up, dynamodb for serve", "where the tables are: sqlite or dynamodb"),
@@ -111,6 +117,8 @@ _HELP = (
     SettingHelp("JSON_DEPTH_MAX", "64", "deepest JSON in a request"),
     SettingHelp("STRING_MAX_BYTES", "16 MiB", "longest string in a request"),
     SettingHelp("LOG", "log.jsonl in the data folder for up, - for serve", "file that request lines go to; - is stderr"),
+    SettingHelp("CREDIT_FEE_PPM", "50000", "millionths of each payment that are kept as a fee; 0 to pass credits on whole"),
+    SettingHelp("OUTPUT_HOLD_TOKENS", "8192", "output tokens for which money is held where a call sets no max_tokens"),
     SettingHelp("KEY_CACHE_S", "60", "seconds that a checked API key is trusted before it is looked up again, at most 60"),
 )
 _DEFAULTS = {row.variable: row.default for row in _HELP}
@@ -120,6 +128,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Everything that can be set, checked. `log` None is standard error; `peppers` are as set, the current one first."""
 
     listen: Address
+    admin_listen: Address
     data_dir: Path
     cache_dir: Path
     store: Store
@@ -141,6 +150,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     json_depth_max: int
     string_max_bytes: int
     log: Path | None
+    credit_fee_ppm: int
+    output_hold_tokens: int
     key_cache_s: float
 
     @classmethod
@@ -156,6 +167,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         log = read.take("LOG", _log, "-" if serving else str(data_dir / "log.jsonl"))
         settings = cls(
             listen=read.take("LISTEN", _address),
+            admin_listen=read.take("ADMIN_LISTEN", _address),
             data_dir=data_dir,
             cache_dir=read.take("CACHE_DIR", _path, str(platformdirs.user_cache_path("junctor", appauthor=False))),
             store=read.take("STORE", _store, "dynamodb" if serving or read.has("DYNAMODB_ENDPOINT") else "sqlite"),
@@ -177,6 +189,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             json_depth_max=read.take("JSON_DEPTH_MAX", _count(256)),
             string_max_bytes=read.take("STRING_MAX_BYTES", _size),
             log=None if log == _STDERR else log,
+            credit_fee_ppm=read.take("CREDIT_FEE_PPM", _count(500_000, least=0)),
+            output_hold_tokens=read.take("OUTPUT_HOLD_TOKENS", _count(1_000_000)),
             key_cache_s=read.take("KEY_CACHE_S", _seconds(0, 60)),
         )
         read.check_unknown()
@@ -252,6 +266,8 @@ class _Reader:
 
     def check_together(self, settings: Settings, command: Command) -> None:
         """Report values that are sound each and wrong together."""
+        if settings.listen == settings.admin_listen and settings.listen.port:
+            self.problems.append(f"{PREFIX}ADMIN_LISTEN: is the same as {PREFIX}LISTEN; they listen apart")
         if settings.deadline_default_s > settings.deadline_max_s:
             self.problems.append(f"{PREFIX}DEADLINE_DEFAULT_S: is longer than {PREFIX}DEADLINE_MAX_S")
         if settings.store is Store.SQLITE and self.has("DYNAMODB_ENDPOINT"):
@@ -354,10 +370,10 @@ def _seconds(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
-def _count(most: int) -> Callable[[str], int]:
+def _count(most: int, least: int = 1) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
-            raise ValueError(f"{_shown(text)} is not a whole number between 1 and {most}")
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(f"{_shown(text)} is not a whole number between {least} and {most}")
         return int(text)
 
     return parse

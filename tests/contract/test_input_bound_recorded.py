@@ -199,7 +199,7 @@ def measured() -> Iterator[tuple[Exchange, int, int]]:
         used = billed(exchange)
         if used is not None and exchange.request is not None:
             spec = chat_spec(exchange.request) if is_chat(exchange) else other_spec(exchange.request)
-            yield exchange, used, bounds.input_bound(spec, None)
+            yield exchange, used, bounds.input_bound(bounds.size(spec), None)
 
 
 def test_no_recorded_request_is_billed_beyond_its_bound() -> None:

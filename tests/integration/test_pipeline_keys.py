@@ -10,7 +10,7 @@ import pytest
 
 from junctor.adapters.system.ambient import SystemClock
 from junctor.client import complete_request
-from junctor.domain.account import ApiKey, KeyScope
+from junctor.domain.account import ApiKey, KeyScope, KeySecret
 from junctor.policy import api_keys
 from junctor.ports.table import Equals, Set, UnavailableError
 from junctor.records import accounts, keys
@@ -41,7 +41,7 @@ async def _refused(router: Router, metadata: Metadata, method: str = "Complete")
     return caught.value.code().name, caught.value.details() or "", details
 
 
-async def _add_key(router: Router, text: str, **changes: object) -> None:
+async def _add_key(router: Router, text: str, pepper_version: int = 1, **changes: object) -> None:
     """Write a valid key's record with changes."""
     parsed = api_keys.parse(text)
     assert parsed is not None
@@ -49,8 +49,13 @@ async def _add_key(router: Router, text: str, **changes: object) -> None:
         lookup_id=parsed.lookup_id,
         account=router.account,
         name="test",
-        digest=api_keys.digest(PEPPERS.by_version[1], parsed.material),
-        pepper_version=1,
+        secrets=(
+            KeySecret(
+                tag=parsed.tag,
+                digest=api_keys.digest(PEPPERS.by_version[1], parsed.material),
+                pepper_version=pepper_version,
+            ),
+        ),
         created_at_ms=SystemClock().now_ms(),
     )
     item = accounts.api_key_item(msgspec.structs.replace(key, **changes))
@@ -189,7 +194,7 @@ async def test_key_is_read_once_for_many_calls(tmp_path: Path) -> None:
     async with one_endpoint(tmp_path, ANSWER) as (router, _), router.client() as client:
         faulty = break_admission(router)
         await asyncio.gather(*(client.complete("Hi", model=MODEL) for _ in range(20)))
-    assert faulty.calls == {"get": 1}
+    assert faulty.calls == {"get": 1, "batch_get": 1}
 
 
 async def test_store_that_cannot_be_read_is_not_an_invalid_key(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ async def one_call(world: World, number: int, rng: random.Random) -> Ended:
     """Let one call live its life; check at each step that what the ledger says is in the store."""
     ended = Ended()
     await asyncio.sleep(rng.uniform(0, 2))
-    holding = world.ledger.begin(call(), PLAN)
+    holding = await world.ledger.begin(call(), PLAN)
     way = rng.choice(("settle", "settle", "settle", "settle_later", "abandon", "abandon_later", "gone_while_holding"))
     ended.outcome = VOID if way in {"abandon", "abandon_later", "gone_while_holding"} else settled(number)
     if way == "gone_while_holding":

@@ -4,53 +4,82 @@ A mutation is text for text, so it fails by itself where the source has changed;
 """
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import ModuleType
 
 from msgspec import Struct
 
-from junctor.ledger import closing, leasing, limits, slots
+from junctor.ledger import closing, leasing, limits, slots, trying
 from junctor.ledger import credits as crediting
 from junctor.records import generations, leases, payments, purses, requests, windows
+from tests.simulation.schedules import growth_while_closing, refusal_in_doubt
 
 
-class Mutation(Struct, frozen=True):
-    """One mistake: in a function of a module, each of these texts becomes the other."""
+class Patch(Struct, frozen=True):
+    """A part of a mistake: in a function of a module, each of these texts becomes the other."""
 
-    name: str
     module: ModuleType
     function: str
     changes: tuple[tuple[str, str], ...]
 
 
+class Mutation(Struct, frozen=True):
+    """One mistake. `schedule` plays what shows it, and returns what was wrong then; without it, any seeds do."""
+
+    name: str
+    patches: tuple[Patch, ...]
+    schedule: Callable[[], list[str]] | None = None
+
+
+def _mistake(name: str, module: ModuleType, function: str, changes: tuple[tuple[str, str], ...]) -> Mutation:
+    return Mutation(name, (Patch(module, function, changes),))
+
+
 MUTATIONS = (
-    Mutation(
+    _mistake(
         "no sealing",
         closing,
         "_end",
         (("put = await trying.put_new(table, dice, seal)", "return seal"),),
     ),
-    Mutation("unconditional settle", generations, "ending", (("return _STILL_OPEN,", "return (),"),)),
-    Mutation(
+    _mistake("unconditional settle", generations, "ending", (("return _STILL_OPEN,", "return (),"),)),
+    _mistake(
         "acquire without META",
         leasing,
         "acquire",
         (
-            ("(entry, *takes))", "takes)"),
+            ("(entry, *takes), doubt)", "takes, doubt)"),
             ("return Leased(lease)", "return await trying.put_new(table, dice, entry.item) and Leased(lease)"),
             ("answer.index == 0", "answer.index < 0"),
             ("answer.index - 1", "answer.index"),
         ),
     ),
-    Mutation(
+    _mistake(
         "own amount instead of the item's",
         leasing,
         "_as_found",
         (("return Leased(found)", "return Leased(lease)"),),
     ),
-    Mutation("close without the amount condition", leases, "closing", (("_still(lease)", "_still(lease)[:1]"),)),
     Mutation(
+        "META read before the slots",
+        (
+            Patch(
+                closing,
+                "close",
+                (
+                    (
+                        "    spent = await",
+                        "    early = await trying.get(table, dice, keys.lease(lease.account, lease.id))\n    spent = await",
+                    ),
+                    ("        found = await", "        found, early = early, None\n        found = found or await"),
+                ),
+            ),
+        ),
+        growth_while_closing,
+    ),
+    _mistake("close without the amount condition", leases, "closing", (("_still(lease)", "_still(lease)[:1]"),)),
+    _mistake(
         "non-atomic close",
         closing,
         "close",
@@ -61,28 +90,68 @@ MUTATIONS = (
             ),
         ),
     ),
-    Mutation(
+    _mistake(
         "limits in a separate write",
         leasing,
         "acquire",
         (
-            ("(entry, *takes))", "(entry, *takes[: len(lease.legs)]))"),
+            ("(entry, *takes), doubt)", "(entry, *takes[: len(lease.legs)]), doubt)"),
             (
                 "return Leased(lease)",
                 "return [await trying.update(table, dice, one) for one in takes[len(lease.legs) :]] and None or Leased(lease)",
             ),
         ),
     ),
-    Mutation("no IDEM", slots, "open_named", (("(claim, slot)", "(slot,)"), ("answer.index > 0", "answer.index == 0"))),
-    Mutation(
+    _mistake("no IDEM", slots, "open_named", (("(claim, slot)", "(slot,)"), ("answer.index > 0", "answer.index == 0"))),
+    _mistake(
         "refused slot taken for opened", slots, "_opening", (("return Opening.OPEN if", "return Opening.OPEN if True or"),)
     ),
-    Mutation("refused end taken for ended", slots, "end_slot", (("return Ending.ENDED if", "return Ending.ENDED if True or"),)),
-    Mutation("blind take-over", requests, "take_over", (('(Equals("generation", old),)', "()"),)),
-    Mutation("window without ver", limits, "open_window", ((", windows.new_ver(limit))", ",)"),)),
-    Mutation("ver only checked", windows, "new_ver", (('(Add("ver", 1),)', '(Add("ver", 0),)'),)),
-    Mutation("renew without state", leases, "closing", (("_still(lease)", "_still(lease)[1:]"),)),
+    _mistake("refused end taken for ended", slots, "end_slot", (("return Ending.ENDED if", "return Ending.ENDED if True or"),)),
+    _mistake("blind take-over", requests, "take_over", (('(Equals("generation", old),)', "()"),)),
+    _mistake("window without ver", limits, "open_window", ((", windows.new_ver(limit))", ",)"),)),
+    _mistake("ver only checked", windows, "new_ver", (('(Add("ver", 1),)', '(Add("ver", 0),)'),)),
     Mutation(
+        "reset in place",
+        (
+            Patch(windows, "name", (("period(limit.interval, at_ms).name", '"NOW"'),)),
+            Patch(
+                limits,
+                "open_window",
+                (
+                    (
+                        "        if isinstance(answer, Done) or answer.index == 0:\n",
+                        (
+                            "        if isinstance(answer, Done):\n            return True\n"
+                            "        if answer.index == 0:\n"
+                            "            there = windows.window_of(answer.old)\n"
+                            "            fresh = windows.msgspec.structs.replace(\n"
+                            "                there, spent_nanousd=0, headroom_nanousd="
+                            "there.limit_nanousd - there.leased_nanousd\n"
+                            "            )\n"
+                            "            await table.batch_put([windows.window_item(fresh)])\n"
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    ),
+    _mistake(
+        "close to the current period",
+        closing,
+        "close",
+        (
+            (
+                "exchanges.giving_back(entry, spent)",
+                (
+                    "exchanges.giving_back(msgspec.structs.replace(entry, windows=tuple('#'.join((*name.split('#')[:2], "
+                    "exchanges.windows.period(exchanges.windows.Interval(name.split('#')[2].split('-')[0]), now_ms).name)) "
+                    "for name in entry.windows)), spent)"
+                ),
+            ),
+        ),
+    ),
+    _mistake("renew without state", leases, "closing", (("_still(lease)", "_still(lease)[1:]"),)),
+    _mistake(
         "refund without journal",
         crediting,
         "refund",
@@ -92,8 +161,8 @@ MUTATIONS = (
             ("answer.index == 1", "answer.index == 0"),
         ),
     ),
-    Mutation("refund without avail", purses, "debit", (("(AtLeast(AVAIL, amount),)", "()"),)),
-    Mutation(
+    _mistake("refund without avail", purses, "debit", (("(AtLeast(AVAIL, amount),)", "()"),)),
+    _mistake(
         "two-step move",
         crediting,
         "_book_into",
@@ -102,32 +171,38 @@ MUTATIONS = (
                 "        answer = await",
                 "        for one in before:\n            await trying.update(table, dice, one)\n        answer = await",
             ),
-            ("*before, into))", "into))"),
+            ("*before, into), doubt)", "into), doubt)"),
             ("answer.index <= len(before)", "answer.index <= 0"),
         ),
     ),
-    Mutation("grant ignoring state", purses, "exchange", (("(_OPEN, Equals(OWED, 0),", "(Equals(OWED, 0),"),)),
-    Mutation("owed ignored", purses, "exchange", (("(_OPEN, Equals(OWED, 0),", "(_OPEN,"),)),
-    Mutation("any entry of an id taken for ours", payments, "same", (("return all(", "return bool("),)),
+    _mistake("grant ignoring state", purses, "exchange", (("(_OPEN, Equals(OWED, 0),", "(Equals(OWED, 0),"),)),
+    _mistake("owed ignored", purses, "exchange", (("(_OPEN, Equals(OWED, 0),", "(_OPEN,"),)),
+    Mutation(
+        "doubt forgotten",
+        (Patch(trying, "repeat", (("                doubt.unknown = error", "                pass"),)),),
+        refusal_in_doubt,
+    ),
+    _mistake("any entry of an id taken for ours", payments, "same", (("return all(", "return bool("),)),
 )
-"""Of the list in ledger.md all for which the code has a place, and three of our own.
+"""The twenty of the list in ledger.md, and four of our own.
 
-Two have none, as nothing resets a window and closing sees no clock: reset in place, and close to the current period. One is
-harmless: META may be read before the slots, as the condition on its amount refuses what is out of date.
+For two the code has no place, as nothing resets a window and closing sees no clock: there the mistake brings its own. One is
+nearly harmless: of META read before the slots the condition on its amount refuses what is out of date, and what is left is a
+lease that grew meanwhile, and is taken for one that spent more than it had.
 """
 
 
 @contextmanager
 def mutated(mutation: Mutation) -> Iterator[None]:
-    """Let a function of the package be wrong for a while."""
-    module = mutation.module
-    right = getattr(module, mutation.function)
-    source = inspect.getsource(right)
-    for old, new in mutation.changes:
-        assert source.count(old) == 1, f"{mutation.name}: the source has changed"
-        source = source.replace(old, new)
-    exec(compile(source, f"<{mutation.name}>", "exec"), vars(module))  # noqa: S102 - the source is our own, one text replaced
-    try:
+    """Let functions of the package be wrong for a while."""
+    with ExitStack() as undo:
+        for patch in mutation.patches:
+            right = getattr(patch.module, patch.function)
+            source = inspect.getsource(right)
+            for old, new in patch.changes:
+                assert source.count(old) == 1, f"{mutation.name}: the source has changed"
+                source = source.replace(old, new)
+            undo.callback(setattr, patch.module, patch.function, right)
+            code = compile(source, f"<{mutation.name}>", "exec")
+            exec(code, vars(patch.module))  # noqa: S102 - the source is our own, one text replaced
         yield
-    finally:
-        setattr(module, mutation.function, right)

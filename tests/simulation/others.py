@@ -213,7 +213,7 @@ class Stranger:
         while not self._world.over:
             await self._world.pause(0.5, 10.0)
             try:
-                await self._reclaim() if random.random() < 0.25 else await self._race()
+                await self._reclaim() if random.random() < 0.12 else await self._race()
             except StoreError:
                 self._world.counts["closings given up"] += 1
 

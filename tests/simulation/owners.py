@@ -13,7 +13,7 @@ from junctor.domain.idempotency import RequestRecord
 from junctor.domain.lease import Lease, Leg, Slot, SlotState
 from junctor.ledger import closing, leasing, slots
 from junctor.ledger.credits import read_purses
-from junctor.ledger.leasing import LeaseClosed, Leased
+from junctor.ledger.leasing import LeaseClosed, Leased, PurseShort, WindowShort
 from junctor.ledger.slots import Answered, Ending, InProgress, Opening
 from junctor.policy.legs import choose_legs
 from junctor.ports.table import StoreError
@@ -223,7 +223,9 @@ class Owner:
                 if not legs:
                     return
                 work = leasing.grow(world.table, world.dice, held.lease, legs)
-                answer = await world.do(self.name, "grow", f"{held.lease.id} by {legs}", work)
+                grown = held.lease.amount_nanousd + sum(leg.amount_nanousd for leg in legs)
+                wanted = msgspec.structs.replace(held.lease, amount_nanousd=grown)
+                answer = await world.ask(self.name, "grow", f"{held.lease.id} by {legs}", wanted, work)
             except StoreError:
                 return
             if isinstance(answer, Leased):
@@ -247,7 +249,7 @@ class Owner:
             if self._held is not held:
                 await self._retire(held)
             held = self._held
-            return held if held is not None and held.room() >= hold and held.may_send() else None
+            return held if held is not None and self._usable(held) and held.room() >= hold and held.may_send() else None
 
     async def _take(self, old: Held | None, amount: int) -> Held | None:
         """Renew a lease that is at rest, or acquire one; None if there is no money."""
@@ -281,15 +283,15 @@ class Owner:
                 return None
             new = msgspec.structs.replace(new, amount_nanousd=amount, legs=legs)
             work = leasing.acquire(world.table, world.dice, new)
-            answer = await world.do(self.name, "acquire", f"{new.id} of {amount}", work)
+            answer = await world.ask(self.name, "acquire", f"{new.id} of {amount}", new, work)
         except StoreError:
             return None
         return Held(answer.lease) if isinstance(answer, Leased) else None
 
     async def _renew(self, old: Held, new: Lease, amount: int) -> Held | None:
-        """Renew a lease. Whatever the answer, the old one is used no more: a try of ours may still be on its way."""
+        """Renew a lease. If that fails, the old one is used no more, as a try may be on its way; a refusal leaves it."""
         world = self._world
-        old.fenced = True
+        fenced, old.fenced = old.fenced, True
         try:
             legs = await self._legs(amount + old.room())
             legs = legs or await self._legs(amount)
@@ -297,9 +299,12 @@ class Owner:
                 return None
             new = msgspec.structs.replace(new, amount_nanousd=sum(leg.amount_nanousd for leg in legs), legs=legs)
             work = leasing.renew(world.table, world.dice, old.lease, old.spent, new)
-            answer = await world.do(self.name, "renew", f"{old.lease.id} as {new.id} of {amount}", work)
+            answer = await world.ask(self.name, "renew", f"{old.lease.id} as {new.id} of {amount}", new, work)
         except StoreError:
             return None
+        if isinstance(answer, PurseShort | WindowShort) and not fenced and self._random.random() < 0.5:
+            old.fenced = False
+            return old
         return Held(answer.lease) if isinstance(answer, Leased) else None
 
     async def _legs(self, amount: int) -> tuple[Leg, ...] | None:

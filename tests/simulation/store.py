@@ -1,7 +1,8 @@
 """The simulated store as the simulation sees it: who called, what befell him, and whether each write was allowed.
 
-Each write that lands, however late, is judged by itself (`steps` over the items that it touched); the whole of the books is
-judged every few writes and whenever asked. What is judged is a mirror of the items, kept from the writes alone.
+Each write that lands, however late, is judged: by itself (`steps` over the items that it touched), and in what it leaves of the
+books, in every place that it touched. At the end all is judged once more from nothing. What is judged is a mirror of the items,
+kept from the writes alone.
 """
 
 import asyncio
@@ -14,13 +15,10 @@ from typing import TypeVar
 from junctor.adapters.tables.faults import CALM, Fault, FaultDice, FaultPlan
 from junctor.adapters.tables.simulated import SimulatedStore
 from junctor.ports.table import Item, Key, TableSpec
-from tests.support.ledger_audit import steps, violations
+from tests.support.ledger_audit import Books, steps, violations
 
 OPERATION: ContextVar[str] = ContextVar("operation", default="none")
 """The operation of the ledger that the running task is in."""
-
-JUDGED_EVERY = 25
-"""Writes between two looks at all books."""
 
 FAULTS = tuple(fault for fault in Fault if fault is not Fault.NONE)
 
@@ -67,8 +65,8 @@ class WatchedStore(SimulatedStore):
         self.mirror: dict[Key, Item] = {}
         self.opened: set[Key] = set()
         self.breaches: list[str] = []
+        self._books = Books()
         self._touched: list[tuple[Item | None, Item]] = []
-        self._writes = 0
 
     def put(self, spec: TableSpec, key: Key, item: Item | None) -> None:
         """Replace an item, and note it for the judgement."""
@@ -99,15 +97,15 @@ class WatchedStore(SimulatedStore):
         return await super().write(judged)
 
     def judge_all(self, operation: str) -> None:
-        """Judge all books as they are."""
+        """Judge all books as they are, from nothing."""
         self._note(operation, violations(list(self.mirror.values())))
 
     def _judge(self, operation: str) -> None:
         before = [old for old, _ in self._touched if old is not None]
-        self._note(operation, steps(before, [new for _, new in self._touched]))
-        self._writes += 1
-        if self._writes % JUDGED_EVERY == 0:
-            self.judge_all(operation)
+        after = [new for _, new in self._touched]
+        for item in after:
+            self._books.put(item)
+        self._note(operation, [*steps(before, after), *self._books.check()])
 
     def _note(self, operation: str, found: list[str]) -> None:
         now = asyncio.get_running_loop().time()

@@ -78,7 +78,6 @@ class Total:
             ("money moved, nano-USD", self.counts["money"]),
             ("found closed by others", self.counts["revenue lost"]),
             ("calls without money", self.counts["calls refused, money"]),
-            ("refused, booked later", self.counts["refused and booked"]),
             ("seeds with violations", len(self.failed)),
         ):
             yield f"{name:<24}{number:>12,}"
@@ -97,4 +96,4 @@ def play_all(seeds: Iterable[int], jobs: int) -> Iterator[Result]:
         yield from map(play, seeds)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(play, seeds, chunksize=5)
+        yield from pool.map(play, seeds, chunksize=10)

@@ -144,6 +144,11 @@ class Bank:
         """Return an item, None if there is none."""
         return (await self.table.get(Key(partition, sort))).item
 
+    def items(self) -> list[Item]:
+        """Return all items of a simulated store."""
+        assert isinstance(self.store, SimulatedStore)
+        return self.store.items(CORE)
+
     async def item(self, key: Key) -> Item:
         """Return an item that must be there."""
         found = (await self.table.get(key)).item

@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from junctor.adapters.system.ambient import SystemClock
+from junctor.adapters.system.ambient import SystemClock, SystemDice
 from junctor.adapters.telemetry.lines import LineTelemetry
 from junctor.bootstrap import native
 from junctor.bootstrap.core import Core, open_core
 from junctor.client import AsyncClient
+from junctor.domain.credits import Payment
 from junctor.domain.generation import Generation
+from junctor.ledger.credits import Booking, pay
 from junctor.ports.secrets import Peppers
 from junctor.records import generations, ids, keys
 from junctor.records.tables import CORE
@@ -34,6 +36,17 @@ CREDENTIALS = {
 PEPPERS = Peppers(1, {1: b"0" * 32})
 LOCAL = "local/junctor/local"
 MODEL = "junctor/local"
+
+
+DOLLAR = 10**9
+
+
+async def credit(core: Core, account: str, amount_nanousd: int, outside_id: str = "test") -> None:
+    """Pay into an account's main purse."""
+    payment = Payment(
+        account=account, id=outside_id, purse="main", amount_nanousd=amount_nanousd, refundable_nanousd=amount_nanousd, at_ms=0
+    )
+    assert await pay(core.store.table(CORE), SystemDice(), payment) is Booking.BOOKED
 
 
 @dataclass(frozen=True)
@@ -66,10 +79,12 @@ async def running_router(
     *,
     settings: Mapping[str, str] | None = None,
     credentials: Mapping[str, str] | None = None,
+    credit_nanousd: int = 1_000 * DOLLAR,
 ) -> AsyncGenerator[Router, None]:
     """Run a router whose endpoints `addresses` (by endpoint id) are at these base URLs.
 
-    `settings` are JUNCTOR_* variables over those of a test; `credentials` replace the made-up ones.
+    `settings` are JUNCTOR_* variables over those of a test; `credentials` replace the made-up ones. The account has so much
+    credit.
     """
     chosen = {
         "JUNCTOR_LISTEN": "127.0.0.1:0",
@@ -87,6 +102,8 @@ async def running_router(
             core.catalog.locate(endpoint, base_url)
         account = await core.accounts.create_organisation("test")
         api_key = await core.accounts.create_api_key(account.id, "test")
+        if credit_nanousd:
+            await credit(core, account.id, credit_nanousd)
         server = native.server(core, parsed)
         port = await server.start()
         try:

@@ -1,75 +1,295 @@
 """The ledger's invariants (ledger.md), judged on nothing but the items of `core`: it shares no code with what it judges.
 
-`violations` looks at one instant and must be given whole transactions. `steps` compares two instants with at most one write
-between, for what a single look cannot tell: that ends are final, and that nothing is leased from a purse that owes or expired.
+`Books` keep running sums over the items that they are given, so that after each write it is enough to judge the places which
+it touched; they must be given whole transactions. `violations` judges a whole table from nothing. `steps` compares two instants
+with at most one write between, for what a single look cannot tell: that ends are final, and that nothing is leased from a purse
+that owes or expired.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 from junctor.ports.table import Item
 
 FINAL = {"SETTLED", "VOID", "EXPIRED", "SEALED"}
+ENTRIES = ("PAY", "REF", "CLAW", "MOVE")
+NOTED = {"statement", "ttl"}
+"""What is noted at a CLOSED lease when it is summed."""
 
 Found = Mapping[str, Any]
 """An item whose types are what the checks find out."""
 
+Place: TypeAlias = tuple[str, str]
+"""An account and what names an item of it: a purse's, lease's or entry's id, a window's or limit's whole sort key."""
+
+Check: TypeAlias = Callable[[], Iterator[str]]
+
 
 class Books:
-    """Items by family, and then by account and id."""
+    """All items by family and place, and what they add up to."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
-        self.purses: dict[tuple[str, str], Found] = {}
-        self.entries: dict[str, dict[tuple[str, str], Found]] = {kind: {} for kind in ("PAY", "REF", "CLAW", "MOVE")}
-        self.limits: dict[tuple[str, str], Found] = {}
-        self.windows: dict[tuple[str, str], Found] = {}
-        self.leases: dict[tuple[str, str], Found] = {}
-        self.slots: dict[tuple[str, str], dict[int, Found]] = defaultdict(dict)
+    def __init__(self, items: Sequence[Item] = ()) -> None:
+        self._items: dict[Place, Found] = {}
+        self._purses: dict[Place, Found] = {}
+        self._payments: dict[Place, Found] = {}
+        self._limits: dict[Place, Found] = {}
+        self._windows: dict[Place, Found] = {}
+        self._series: dict[Place, dict[str, Found]] = defaultdict(dict)
+        self._leases: dict[Place, Found] = {}
+        self._credited: Counter[Place] = Counter()
+        self._refunded: Counter[Place] = Counter()
+        self._leased: Counter[Place] = Counter()
+        self._spent: Counter[Place] = Counter()
+        self._costs: Counter[Place] = Counter()
+        self._bound: Counter[Place] = Counter()
+        self._live: Counter[Place] = Counter()
+        self._open_leases: Counter[str] = Counter()
+        self._account_leased: Counter[str] = Counter()
+        self._account_spent: Counter[str] = Counter()
+        self._account_costs: Counter[str] = Counter()
+        self._touched: dict[tuple[str, str, str], Check] = {}
         for item in items:
-            self._sort(item, str(item["pk"]), str(item["sk"]))
+            self.put(item)
 
-    def _sort(self, item: Found, partition: str, sort: str) -> None:
-        if not partition.startswith("A#"):
+    def put(self, item: Item) -> None:
+        """Take an item in, in the place of the one of its key."""
+        key = str(item["pk"]), str(item["sk"])
+        if not key[0].startswith("A#"):
             return
-        account, *rest = partition.removeprefix("A#").split("#")
-        kind, _, name = sort.partition("#")
+        account, *rest = key[0].removeprefix("A#").split("#")
+        kind, _, name = key[1].partition("#")
+        old: Found | None = self._items.get(key)
+        self._items[key] = item
         if kind == "SLOT":
-            self.slots[account, rest[1]][int(name)] = item
+            self._put_slot((account, rest[1]), name, old, item)
         elif kind == "PURSE":
-            self.purses[account, name] = item
+            self._put_purse((account, name), old, item)
         elif kind == "LEASE":
-            self.leases[account, name] = item
+            self._put_lease((account, name), old, item)
         elif kind == "LIMIT":
-            self.limits[account, sort] = item
+            self._limits[account, key[1]] = item
+            self._touch("series", (account, key[1]), self._check_series)
         elif kind == "WINDOW":
-            self.windows[account, sort] = item
-        elif kind in self.entries:
-            self.entries[kind][account, name] = item
+            self._windows[account, key[1]] = item
+            series = account, f"LIMIT#{name.partition('#')[0]}"
+            self._series[series][key[1]] = item
+            self._touch("window", (account, key[1]), self._check_window)
+            self._touch("series", series, self._check_series)
+        elif kind in ENTRIES:
+            self._put_entry(kind, (account, name), old, item)
 
-    @property
-    def accounts(self) -> set[str]:
-        """Return every account of which there is anything."""
-        places = [
-            *self.purses,
-            *self.windows,
-            *self.leases,
-            *self.slots,
-            *(place for kind in self.entries.values() for place in kind),
-        ]
-        return {account for account, _ in places}
+    def check(self) -> list[str]:
+        """Return what is wrong in all places that were touched since the last time, as far as one look can tell.
+
+        I1 to I6, I9, I10, I13, I16 and I17.
+        """
+        touched, self._touched = self._touched, {}
+        return [breach for check in touched.values() for breach in check()]
+
+    def _touch(self, what: str, place: Place, check: Callable[[Place], Iterator[str]]) -> None:
+        self._touched[what, *place] = partial(check, place)
+
+    def _rest(self, account: str) -> None:
+        self._touch("rest", (account, ""), self._check_rest)
+
+    def _put_purse(self, place: Place, old: Found | None, new: Found) -> None:
+        self._purses[place] = new
+        for item, sign in ((old or {}, -1), (new, 1)):
+            self._account_leased[place[0]] += sign * _number(item, "leased_nanousd")
+            self._account_spent[place[0]] += sign * _number(item, "spent_nanousd")
+        self._touch("purse", place, self._check_purse)
+        self._rest(place[0])
+
+    def _put_entry(self, kind: str, place: Place, old: Found | None, new: Found) -> None:
+        account = place[0]
+        for item, sign in ((old, -1), (new, 1)):
+            if item is None:
+                continue
+            amount = sign * _number(item, "amount_nanousd")
+            if kind == "MOVE":
+                parts = [(item["target"], amount), (item["source"], -amount)]
+            else:
+                parts = [(item["purse"], amount if kind == "PAY" else -amount)]
+            for purse, credited in parts:
+                self._credited[account, purse] += credited
+                self._touch("purse", (account, purse), self._check_purse)
+            if kind == "REF":
+                self._refunded[account, str(item["payment"])] += amount
+                self._touch("payment", (account, str(item["payment"])), self._check_payment)
+        if kind == "PAY":
+            self._payments[place] = new
+
+    def _put_lease(self, place: Place, old: Found | None, new: Found) -> None:
+        account = place[0]
+        self._leases[place] = new
+        for item, sign in ((old, -1), (new, 1)):
+            if item is None:
+                continue
+            is_open = item["state"] == "OPEN"
+            self._open_leases[account] += sign * is_open
+            sums = self._leased if is_open else self._spent
+            whole = _number(item, "amount_nanousd" if is_open else "total_nanousd")
+            for purse, amount in _legs(item) if is_open else _parts(item):
+                sums[account, purse] += sign * amount
+                self._touch("purse", (account, purse), self._check_purse)
+            for window in _names(item):
+                sums[account, window] += sign * whole
+                self._touch("window", (account, window), self._check_window)
+        self._touch("lease", place, self._check_lease)
+        self._rest(account)
+
+    def _put_slot(self, place: Place, number: str, old: Found | None, new: Found) -> None:
+        for item, sign in ((old, -1), (new, 1)):
+            if item is None:
+                continue
+            is_open, cost = item.get("state") == "OPEN", _number(item, "cost_nanousd")
+            self._costs[place] += sign * cost
+            self._account_costs[place[0]] += sign * cost
+            self._bound[place] += sign * (_number(item, "hold_nanousd") if is_open else cost)
+            self._live[place] += sign * is_open
+        self._touched["slot", place[1], number] = partial(_check_slot, place, number, new)
+        self._touch("lease", place, self._check_lease)
+        self._rest(place[0])
+
+    def _check_purse(self, place: Place) -> Iterator[str]:
+        purse = self._purses.get(place, {})
+        avail, leased, spent, credited, owed, expired = (
+            _number(purse, f"{name}_nanousd") for name in ("avail", "leased", "spent", "credited", "owed", "expired")
+        )
+        if credited != avail + leased + spent + expired - owed:
+            yield f"I1 purse {place}: credited {credited} != {avail} + {leased} + {spent} + {expired} - {owed}"
+        if credited != self._credited[place]:
+            yield f"I1 purse {place}: credited {credited}, but its entries say {self._credited[place]}"
+        if min(avail, leased, spent, owed, expired) < 0:
+            yield f"I2 purse {place}: something is below zero: {dict(purse)}"
+        if purse and purse.get("state") not in {"OPEN", "EXPIRED"}:
+            yield f"I16 purse {place} has no state: {dict(purse)}"
+        if expired and purse.get("state") != "EXPIRED":
+            yield f"I16 purse {place} was swept while OPEN"
+        yield from self._check_sums(place, purse)
+
+    def _check_sums(self, place: Place, item: Found) -> Iterator[str]:
+        if _number(item, "leased_nanousd") != self._leased[place]:
+            yield f"I3 {place}: leased {_number(item, 'leased_nanousd')}, but OPEN leases have {self._leased[place]}"
+        if _number(item, "spent_nanousd") != self._spent[place]:
+            yield f"I9 {place}: spent {_number(item, 'spent_nanousd')}, but CLOSED leases say {self._spent[place]}"
+
+    def _check_payment(self, place: Place) -> Iterator[str]:
+        if self._refunded[place] > _number(self._payments.get(place, {}), "amount_nanousd"):
+            yield f"I1 payment {place}: {self._refunded[place]} went back, more than came"
+
+    def _check_window(self, place: Place) -> Iterator[str]:
+        window = self._windows.get(place, {})
+        limit, headroom, leased, spent = (
+            _number(window, f"{part}_nanousd") for part in ("limit", "headroom", "leased", "spent")
+        )
+        if limit != headroom + leased + spent:
+            yield f"I2 window {place}: limit {limit} != {headroom} + {leased} + {spent}"
+        bound = self._limits.get((place[0], f"LIMIT#{place[1].split('#')[1]}"))
+        lowered = bound is None or bound.get("change")  # one that was removed may have been lowered before
+        if min(leased, spent) < 0 or (headroom < 0 and not lowered):
+            yield f"I2 window {place}: something is below zero: {dict(window)}"
+        yield from self._check_sums(place, window)
+
+    def _check_series(self, place: Place) -> Iterator[str]:
+        if place not in self._limits:
+            return  # it was removed, and binds no more
+        wanted = _number(self._limits[place], "limit_nanousd")
+        for name, window in sorted(self._series[place].items())[-3:]:
+            if _number(window, "limit_nanousd") != wanted:
+                yield f"I17 window {place[0]} {name} has {window.get('limit_nanousd')}, its limit {wanted}"
+
+    def _check_lease(self, place: Place) -> Iterator[str]:
+        lease = self._leases.get(place, {})
+        amount, costs, closed = _number(lease, "amount_nanousd"), self._costs[place], lease.get("state") == "CLOSED"
+        if self._bound[place] > amount:
+            yield f"I4 lease {place}: {self._bound[place]} are spent or held of {amount}"
+        if closed and self._live[place]:
+            yield f"I5 lease {place} is CLOSED, and {self._live[place]} of its slots are OPEN"
+        if sum(part for _, part in _legs(lease)) != amount:
+            yield f"I3 lease {place}: its legs are not its amount of {amount}: {_legs(lease)}"
+        if lease and closed is ("open_shard" in lease or "open_until" in lease):
+            yield f"I11 lease {place} is {lease['state']}, and the index of OPEN ones says otherwise"
+        if closed and lease.get("total_nanousd") != costs:
+            yield f"I6 lease {place}: total {lease.get('total_nanousd')}, but its slots cost {costs}"
+
+    def _check_rest(self, place: Place) -> Iterator[str]:
+        """Yield what is wrong where no lease is OPEN: nothing is leased, and the purses spent what the generations cost."""
+        account = place[0]
+        if self._open_leases[account]:
+            return
+        if self._account_leased[account]:
+            yield f"I9 account {account} has money in leases, and no lease is OPEN"
+        if self._account_spent[account] != self._account_costs[account]:
+            yield f"I9 account {account}: its generations cost {self._account_costs[account]}, which its purses did not spend"
 
 
 def violations(items: Sequence[Item]) -> list[str]:
-    """Return what is wrong with the books at one instant: I1 to I6, I9, I10, I13, I16 and I17, as far as one look can tell."""
-    books = Books(items)
-    return [*_purses(books), *_credited(books), *_leased_and_spent(books), *_windows(books), *_slots(books), *_closed(books)]
+    """Return what is wrong with the books at one instant, as far as one look can tell."""
+    return Books(items).check()
 
 
 def steps(before: Sequence[Item], after: Sequence[Item]) -> list[str]:
     """Return what one write did that no write may do: I2, I10, I15 and I16, as far as two looks can tell."""
-    old, new = Books(before), Books(after)
-    return [*_ends(old, new), *_barred(old, new), *_lowered(old, new), *_journal(old, new)]
+    old, new = _by_key(before), _by_key(after)
+    changes = [(old.get(key, {}), new.get(key, {})) for key in {**old, **new} if old.get(key) != new.get(key)]
+    barred = {
+        (purse.get("account"), purse.get("id"))
+        for (_, sort), purse in old.items()
+        if sort.startswith("PURSE#") and (purse["state"] != "OPEN" or _number(purse, "owed_nanousd") > 0)
+    }
+    return [breach for was, now in changes for breach in (*_ends(was, now), *_takes(was, now, barred), *_counts(was, now))]
+
+
+def _by_key(items: Sequence[Item]) -> dict[Place, Found]:
+    return {(str(item["pk"]), str(item["sk"])): item for item in items if str(item["pk"]).startswith("A#")}
+
+
+def _kind(was: Found, now: Found) -> str:
+    return str((was or now)["sk"]).partition("#")[0]
+
+
+def _ends(was: Found, now: Found) -> Iterator[str]:
+    kind, state = _kind(was, now), was.get("state")
+    if kind == "SLOT" and state in FINAL:
+        yield f"I10 slot {was['pk']} {was['sk']} had ended as {state} and became {now}"
+    if kind == "LEASE" and state == "CLOSED" and _without(was, NOTED) != _without(now, NOTED):
+        yield f"I10 lease {was['pk']} {was['sk']} was CLOSED and changed"
+    if kind == "PURSE" and state == "EXPIRED" and now.get("state") != "EXPIRED":
+        yield f"I16 purse {was['pk']} {was['sk']} came back to life"
+
+
+def _takes(was: Found, now: Found, barred: set[tuple[object, object]]) -> Iterator[str]:
+    kind = _kind(was, now)
+    if kind == "LEASE":
+        before = dict(_legs(was))
+        for name, amount in _legs(now):
+            if (now["account"], name) in barred and amount > before.get(name, 0):
+                yield f"I16 lease {now['sk']} took {amount} from {name}, which owed or was expired"
+    if kind == "WINDOW" and was:
+        rose = sum(_number(now, name) - _number(was, name) for name in ("leased_nanousd", "spent_nanousd"))
+        if rose > 0 and _number(now, "headroom_nanousd") < 0:
+            yield f"I2 window {was['pk']} {was['sk']} took {rose} more than its limit"
+
+
+def _counts(was: Found, now: Found) -> Iterator[str]:
+    left = {"refundable_nanousd"}
+    if was and _kind(was, now) in ENTRIES and _without(was, left) != _without(now, left):
+        yield f"I15 {was['pk']} {was['sk']} was counted and then rewritten"
+
+
+def _check_slot(place: Place, number: str, slot: Found) -> Iterator[str]:
+    state, cost, hold = slot.get("state"), _number(slot, "cost_nanousd"), _number(slot, "hold_nanousd")
+    if state not in FINAL | {"OPEN"} or (cost and state != "SETTLED"):
+        yield f"I10 slot {place} {number} is {state} at {cost}"
+    if cost > hold or cost < 0 or hold < 0:
+        yield f"I13 slot {place} {number} costs {cost}, its hold is {hold}"
+
+
+def _without(item: Found, names: set[str]) -> Found:
+    return {name: value for name, value in item.items() if name not in names}
 
 
 def _number(item: Found, name: str) -> int:
@@ -94,166 +314,3 @@ def _parts(lease: Found) -> Iterator[tuple[str, int]]:
         part = min(left, amount)
         left -= part
         yield purse, part
-
-
-def _purses(books: Books) -> Iterator[str]:
-    for place, purse in books.purses.items():
-        avail, leased, spent, credited, owed, expired = (
-            _number(purse, f"{name}_nanousd") for name in ("avail", "leased", "spent", "credited", "owed", "expired")
-        )
-        if credited != avail + leased + spent + expired - owed:
-            yield f"I1 purse {place}: credited {credited} != {avail} + {leased} + {spent} + {expired} - {owed}"
-        if min(avail, leased, spent, owed, expired) < 0:
-            yield f"I2 purse {place}: something is below zero: {dict(purse)}"
-        if purse.get("state") not in {"OPEN", "EXPIRED"}:
-            yield f"I16 purse {place} has no state: {dict(purse)}"
-        if expired and purse.get("state") != "EXPIRED":
-            yield f"I16 purse {place} was swept while OPEN"
-
-
-def _credited(books: Books) -> Iterator[str]:
-    credited: dict[tuple[str, str], int] = defaultdict(int)
-    for (account, _), item in books.entries["PAY"].items():
-        credited[account, str(item["purse"])] += _number(item, "amount_nanousd")
-    for kind in ("REF", "CLAW"):
-        for (account, _), item in books.entries[kind].items():
-            credited[account, str(item["purse"])] -= _number(item, "amount_nanousd")
-    for (account, _), item in books.entries["MOVE"].items():
-        credited[account, str(item["source"])] -= _number(item, "amount_nanousd")
-        credited[account, str(item["target"])] += _number(item, "amount_nanousd")
-    for place in sorted(books.purses.keys() | credited.keys()):
-        found = _number(books.purses.get(place, {}), "credited_nanousd")
-        if found != credited[place]:
-            yield f"I1 purse {place}: credited {found}, but its entries say {credited[place]}"
-    refunded: dict[tuple[str, str], int] = defaultdict(int)
-    for (account, _), item in books.entries["REF"].items():
-        refunded[account, str(item["payment"])] += _number(item, "amount_nanousd")
-    for place, amount in refunded.items():
-        if amount > _number(books.entries["PAY"].get(place, {}), "amount_nanousd"):
-            yield f"I1 payment {place}: {amount} went back, more than came"
-
-
-def _leased_and_spent(books: Books) -> Iterator[str]:
-    leased: dict[tuple[str, str], int] = defaultdict(int)
-    spent: dict[tuple[str, str], int] = defaultdict(int)
-    for (account, _), lease in books.leases.items():
-        if lease["state"] == "OPEN":
-            for name, amount in [*_legs(lease), *((window, _number(lease, "amount_nanousd")) for window in _names(lease))]:
-                leased[account, name] += amount
-        else:
-            for name, amount in [*_parts(lease), *((window, _number(lease, "total_nanousd")) for window in _names(lease))]:
-                spent[account, name] += amount
-    found = books.purses | books.windows
-    for place in sorted(found.keys() | leased.keys() | spent.keys()):
-        item = found.get(place, {})
-        if _number(item, "leased_nanousd") != leased[place]:
-            yield f"I3 {place}: leased {_number(item, 'leased_nanousd')}, but OPEN leases have {leased[place]}"
-        if _number(item, "spent_nanousd") != spent[place]:
-            yield f"I9 {place}: spent {_number(item, 'spent_nanousd')}, but CLOSED leases say {spent[place]}"
-
-
-def _windows(books: Books) -> Iterator[str]:
-    newest: dict[tuple[str, str], list[Found]] = defaultdict(list)
-    for (account, name), window in sorted(books.windows.items()):
-        limit, headroom, leased, spent = (
-            _number(window, f"{part}_nanousd") for part in ("limit", "headroom", "leased", "spent")
-        )
-        place = account, f"LIMIT#{name.split('#')[1]}"
-        newest[place].append(window)
-        if limit != headroom + leased + spent:
-            yield f"I2 window {account, name}: limit {limit} != {headroom} + {leased} + {spent}"
-        if min(leased, spent) < 0 or (headroom < 0 and not books.limits.get(place, {}).get("change")):
-            yield f"I2 window {account, name}: something is below zero: {dict(window)}"
-    for place, windows in newest.items():
-        wanted = _number(books.limits.get(place, {}), "limit_nanousd")
-        for window in windows[-3:]:
-            if _number(window, "limit_nanousd") != wanted:
-                yield f"I17 window {window['pk']} {window['sk']} has {window.get('limit_nanousd')}, its limit {wanted}"
-
-
-def _slots(books: Books) -> Iterator[str]:
-    for place, slots in books.slots.items():
-        lease = books.leases.get(place, {})
-        bound = 0
-        for number, slot in slots.items():
-            state, cost, hold = slot.get("state"), _number(slot, "cost_nanousd"), _number(slot, "hold_nanousd")
-            bound += hold if state == "OPEN" else cost
-            if state not in FINAL | {"OPEN"} or (cost and state != "SETTLED"):
-                yield f"I10 slot {place} {number} is {state} at {cost}"
-            if state == "OPEN" and lease.get("state") == "CLOSED":
-                yield f"I5 slot {place} {number} is OPEN in a CLOSED lease"
-            if cost > hold or cost < 0 or hold < 0:
-                yield f"I13 slot {place} {number} costs {cost}, its hold is {hold}"
-        if bound > _number(lease, "amount_nanousd"):
-            yield f"I4 lease {place}: {bound} are spent or held of {_number(lease, 'amount_nanousd')}"
-
-
-def _closed(books: Books) -> Iterator[str]:
-    for place, lease in books.leases.items():
-        amount = _number(lease, "amount_nanousd")
-        if sum(part for _, part in _legs(lease)) != amount:
-            yield f"I3 lease {place}: its legs are not its amount of {amount}: {_legs(lease)}"
-        closed = lease["state"] == "CLOSED"
-        if closed is ("open_shard" in lease or "open_until" in lease):
-            yield f"I11 lease {place} is {lease['state']}, and the index of OPEN ones says otherwise"
-        costs = sum(_number(slot, "cost_nanousd") for slot in books.slots.get(place, {}).values())
-        if closed and lease.get("total_nanousd") != costs:
-            yield f"I6 lease {place}: total {lease.get('total_nanousd')}, but its slots cost {costs}"
-    for account in sorted(books.accounts):
-        leases = [lease for (owner, _), lease in books.leases.items() if owner == account]
-        if all(lease["state"] == "CLOSED" for lease in leases):
-            yield from _at_rest(books, account)
-
-
-def _at_rest(books: Books, account: str) -> Iterator[str]:
-    """Yield what is wrong where no lease is OPEN: nothing is leased, and the purses spent what the generations cost."""
-    purses = [purse for (owner, _), purse in books.purses.items() if owner == account]
-    costs = sum(
-        _number(slot, "cost_nanousd")
-        for (owner, _), slots in books.slots.items()
-        if owner == account
-        for slot in slots.values()
-    )
-    if sum(_number(purse, "leased_nanousd") for purse in purses):
-        yield f"I9 account {account} has money in leases, and no lease is OPEN"
-    if sum(_number(purse, "spent_nanousd") for purse in purses) != costs:
-        yield f"I9 account {account}: its generations cost {costs}, which its purses did not spend"
-
-
-def _ends(old: Books, new: Books) -> Iterator[str]:
-    for place, slots in old.slots.items():
-        for number, slot in slots.items():
-            now = new.slots.get(place, {}).get(number)
-            if slot.get("state") in FINAL and now != slot:
-                yield f"I10 slot {place} {number} had ended as {slot.get('state')} and became {now}"
-    for place, lease in old.leases.items():
-        if lease["state"] == "CLOSED" and new.leases.get(place) != lease:
-            yield f"I10 lease {place} was CLOSED and changed"
-
-
-def _barred(old: Books, new: Books) -> Iterator[str]:
-    barred = {place for place, purse in old.purses.items() if purse["state"] != "OPEN" or _number(purse, "owed_nanousd") > 0}
-    for place, lease in new.leases.items():
-        before = dict(_legs(old.leases[place])) if place in old.leases else {}
-        for name, amount in _legs(lease):
-            if (place[0], name) in barred and amount > before.get(name, 0):
-                yield f"I16 lease {place} took {amount} from {name}, which owed or was expired"
-    for place, purse in old.purses.items():
-        if purse["state"] == "EXPIRED" and new.purses.get(place, {}).get("state") != "EXPIRED":
-            yield f"I16 purse {place} came back to life"
-
-
-def _lowered(old: Books, new: Books) -> Iterator[str]:
-    for place, window in old.windows.items():
-        now = new.windows.get(place, {})
-        rose = sum(_number(now, name) - _number(window, name) for name in ("leased_nanousd", "spent_nanousd"))
-        if rose > 0 and _number(now, "headroom_nanousd") < 0:
-            yield f"I2 window {place} took {rose} more than its limit"
-
-
-def _journal(old: Books, new: Books) -> Iterator[str]:
-    for kind, entries in old.entries.items():
-        for place, entry in entries.items():
-            now = new.entries[kind].get(place, {})
-            if {**entry, "refundable_nanousd": 0} != {**now, "refundable_nanousd": 0}:
-                yield f"I15 {kind} {place} was counted and then rewritten"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from junctor.domain import errors
 from junctor.domain.catalog import Endpoint
+from junctor.domain.rates import Need, RateLimit
 from junctor.domain.routing import Attempt, AttemptOutcome, Exclusion
 
 Make = Callable[[str, int], errors.JunctorError]
@@ -59,6 +60,7 @@ EVERY: dict[type[errors.JunctorError], Make] = {
     errors.OverloadedError: lambda text, count: errors.OverloadedError(text, 0.5, stage=text),
     errors.DrainingError: lambda text, count: errors.DrainingError(text, 2.0),
     errors.LedgerUnavailableError: lambda text, count: errors.LedgerUnavailableError(text, 1.0),
+    errors.RateLimitedError: lambda text, count: errors.RateLimitedError(text, Need(RateLimit.CONCURRENCY, 1, 10**15), 1.0),
     errors.NotBuiltError: lambda text, count: errors.NotBuiltError(text, method=text),
     errors.InternalError: lambda text, count: errors.InternalError(text),
 }

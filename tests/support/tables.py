@@ -1,15 +1,16 @@
 """The stores that the contract suite holds to one port, each opened empty, with one sample table, and closed at the end.
 
-JUNCTOR_TEST_DYNAMODB_ENDPOINT adds a DynamoDB of the owner's choice (an emulator, or AWS itself with `aws` as its value); it
-takes credentials from the usual chain, makes tables of a name of its own and deletes them.
+Real engines join where `poe engines` installed them. JUNCTOR_TEST_DYNAMODB_ENDPOINT adds a DynamoDB of the owner's choice (an
+emulator, or AWS itself with `aws` as its value); it takes credentials from the usual chain, makes tables of a name of its own
+and deletes them.
 """
 
 import os
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import boto3
 import msgspec
 import pytest
 from moto import mock_aws
@@ -18,6 +19,7 @@ from junctor.adapters.tables.dynamodb import DynamoStore
 from junctor.adapters.tables.simulated import SimulatedStore
 from junctor.adapters.tables.sqlite import SqliteStore
 from junctor.ports.table import Done, IndexSpec, Item, Key, Page, Query, Refused, Store, Table, TableSpec
+from tests.support.engines.process import Engines
 
 BY_DUE = IndexSpec(name="by-due", partition="shard", sort="due")
 SAMPLE = TableSpec(name="sample", indexes=(BY_DUE,), stream=True)
@@ -25,7 +27,11 @@ SAMPLE = TableSpec(name="sample", indexes=(BY_DUE,), stream=True)
 ENDPOINT = os.environ.get("JUNCTOR_TEST_DYNAMODB_ENDPOINT")
 REGION = os.environ.get("AWS_REGION", "us-east-1")
 
-ADAPTERS = ["simulated", "sqlite", "moto", *(["endpoint"] if ENDPOINT else [])]
+ENGINES = ["ministack", "dynoxide"]
+ENGINE_TIMEOUT_S = 30.0
+"""How long an engine may take to answer: generous, as the machine may be busy."""
+
+ADAPTERS = ["simulated", "sqlite", "moto", *ENGINES, *(["endpoint"] if ENDPOINT else [])]
 CONCURRENT = [name for name in ADAPTERS if name != "moto"]
 """moto has no lock: it loses acknowledged writes under concurrency."""
 
@@ -35,7 +41,7 @@ def moto_store() -> DynamoStore:
     return DynamoStore(endpoint_url=None, region="us-east-1", table_prefix="test-", threads=1)
 
 
-async def open_store(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+async def open_store(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, engines: Engines) -> AsyncIterator[Store]:
     """Yield one store, with the sample table made."""
     if name == "simulated":
         store: Store = SimulatedStore(seed=1)
@@ -54,14 +60,26 @@ async def open_store(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
             await store.create([SAMPLE])
             yield store
             await store.close()
+    elif name == "endpoint":
+        async with dynamo_store(None if ENDPOINT == "aws" else ENDPOINT, SAMPLE) as store:
+            yield store
     else:
-        url = None if ENDPOINT == "aws" else ENDPOINT
-        prefix = f"junctor-test-{uuid.uuid4().hex[:12]}-"
-        store = DynamoStore(endpoint_url=url, region=REGION, table_prefix=prefix)
-        await store.create([SAMPLE])
+        fake_credentials(monkeypatch)
+        async with dynamo_store(engines.shared(name).url, SAMPLE) as store:
+            yield store
+
+
+@asynccontextmanager
+async def dynamo_store(url: str | None, spec: TableSpec) -> AsyncIterator[DynamoStore]:
+    """Yield a store with one table, whose name nobody else uses; it is deleted at the end."""
+    prefix = f"junctor-test-{uuid.uuid4().hex[:12]}-"
+    store = DynamoStore(endpoint_url=url, region=REGION, table_prefix=prefix, timeout_s=ENGINE_TIMEOUT_S)
+    await store.create([spec])
+    try:
         yield store
+    finally:
+        await store.calls.write(store.client.delete_table, TableName=store.name_of(spec))
         await store.close()
-        boto3.client("dynamodb", endpoint_url=url, region_name=REGION).delete_table(TableName=prefix + SAMPLE.name)
 
 
 def fake_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,9 +93,11 @@ def fake_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engines: Engines
+) -> AsyncIterator[Store]:
     """Return each adapter in turn."""
-    async for opened in open_store(request.param, tmp_path, monkeypatch):
+    async for opened in open_store(request.param, tmp_path, monkeypatch, engines):
         yield opened
 
 
@@ -88,9 +108,11 @@ def table(store: Store) -> Table:
 
 
 @pytest.fixture(params=CONCURRENT)
-async def shared_table(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Table]:
+async def shared_table(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engines: Engines
+) -> AsyncIterator[Table]:
     """Return the sample table on each adapter that may be used by many at once, and that honours tokens."""
-    async for opened in open_store(request.param, tmp_path, monkeypatch):
+    async for opened in open_store(request.param, tmp_path, monkeypatch, engines):
         yield opened.table(SAMPLE)
 
 

@@ -20,6 +20,7 @@ from junctor.domain.generation import Generation
 from junctor.domain.lease import Lease, Slot, SlotState
 from junctor.domain.routing import Candidate, Plan, RoutingPreferences
 from junctor.ledger.ledger import Ledger
+from junctor.ledger.tools import Terms, Tools
 from junctor.ports.table import Item, Key, TableSpec
 from junctor.ports.telemetry import Counter, RequestLine
 from junctor.records import generations, ids, keys, leases
@@ -113,7 +114,12 @@ class World:
         self.clock = LoopClock()
         self.dice = SeededDice(seed)
         self.telemetry = NotedTelemetry()
-        self.ledger = Ledger(self.table, self.clock, self.dice, self.telemetry, deadline_max_ms=deadline_max_ms)
+        self.terms = Terms(deadline_max_ms=deadline_max_ms)
+        self.ledger = self.instance()
+
+    def instance(self) -> Ledger:
+        """Return the ledger of one more instance."""
+        return Ledger(Tools(self.table, self.clock, self.dice, self.telemetry), self.terms, lambda *_: None)
 
     async def open(self) -> "World":
         """Make the table."""
@@ -181,6 +187,8 @@ def expected(opened: Generation, outcome: Outcome, ended_at_ms: int | None) -> G
         finish_reason=outcome.finish_reason.value if outcome.finish_reason else "",
         time_to_first_token_ms=outcome.time_to_first_token_ms,
         ended_at_ms=ended_at_ms,
+        cost_nanousd=outcome.cost_nanousd,
+        hold_nanousd=max(opened.hold_nanousd, outcome.cost_nanousd),
     )
 
 
@@ -192,6 +200,7 @@ def play(scenario: Callable[[World], Awaitable[None]], *, deadline_max_ms: int =
         async with asyncio.timeout(100_000):
             await scenario(world)
         assert await world.ledger.drain(10_000) == 0
+        await world.ledger.close()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert world.telemetry.incidents == []
         assert world.store.breaches == []

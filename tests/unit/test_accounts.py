@@ -2,119 +2,112 @@
 
 import pytest
 
-from junctor.adapters.tables.faults import Fault
-from junctor.domain.account import ApiKey, KeyScope
+from junctor.adapters.tables.faults import Fault, FaultPlan
+from junctor.domain.account import ApiKey, KeyScope, KeySecret
+from junctor.domain.errors import ResourceNotFoundError
 from junctor.policy import api_keys
-from junctor.ports.secrets import Peppers
 from junctor.ports.table import Item, UnknownOutcomeError
 from junctor.records import accounts, keys
 from junctor.records.tables import CORE
 from junctor.usecases.accounts import Accounts
-from tests.support.virtual_loop import run_virtual
-from tests.support.world import EPOCH_MS, World
-
-PEPPERS = Peppers(2, {1: b"1" * 32, 2: b"2" * 32})
+from tests.support.stage import Stage, on_stage
+from tests.support.world import EPOCH_MS, SeededDice
 
 
-class Vault:
-    """The peppers."""
-
-    def get(self, name: str) -> str | None:
-        """No provider keys here."""
-        return None
-
-    def peppers(self) -> Peppers:
-        """Return the peppers."""
-        return PEPPERS
-
-
-async def open_accounts() -> tuple[World, Accounts]:
-    """Return a world and what makes accounts in it."""
-    world = await World().open()
-    return world, Accounts(world.table, Vault(), world.clock, world.dice)
-
-
-def api_keys_in(world: World) -> list[ApiKey]:
+def api_keys_in(stage: Stage) -> list[ApiKey]:
     """Return all keys in the table."""
-    return [accounts.api_key_of(item) for item in world.store.items(CORE) if item["sk"] == "KEY"]
+    return [accounts.api_key_of(item) for item in stage.store.items(CORE) if item["sk"] == "KEY"]
 
 
 def test_an_organisation_is_stored() -> None:
-    """An account would exist in the answer only."""
+    """An account would exist in the answer only, or be missing where all are listed."""
 
-    async def main() -> None:
-        world, makes = await open_accounts()
-        account = await makes.create_organisation("Société")
-        (item,) = world.store.items(CORE)
-        assert accounts.account_of(item) == account
+    async def scenario(stage: Stage) -> None:
+        account = await stage.accounts.create_organisation("Société")
+        items = {str(item["sk"]): item for item in stage.store.items(CORE)}
+        assert accounts.account_of(items["ORG"]) == account
+        assert items[account.id]["pk"] != items["ORG"]["pk"]
         assert (account.name, account.created_at_ms) == ("Société", EPOCH_MS)
-        assert (await makes.create_organisation("Société")).id != account.id
+        assert (await stage.accounts.create_organisation("Société")).id != account.id
 
-    run_virtual(main())
+    on_stage(scenario)
 
 
 @pytest.mark.parametrize("scope", KeyScope)
 def test_a_key_is_stored_as_its_digest_only(scope: KeyScope) -> None:
     """Whoever reads the table could call in a customer's name."""
 
-    async def main() -> None:
-        world, makes = await open_accounts()
-        text = await makes.create_api_key("ACCOUNT", "ci", scope)
+    async def scenario(stage: Stage) -> None:
+        account = "" if scope is KeyScope.OPERATOR else (await stage.accounts.create_organisation("o")).id
+        text = await stage.accounts.create_api_key(account, "ci", scope)
         parsed = api_keys.parse(text)
         assert parsed is not None
-        (found,) = api_keys_in(world)
+        (found,) = api_keys_in(stage)
+        digest = api_keys.digest(b"2" * 32, text.encode())
         assert found == ApiKey(
             lookup_id=parsed.lookup_id,
-            account="ACCOUNT",
+            account=account,
             name="ci",
-            digest=api_keys.digest(b"2" * 32, text.encode()),
-            pepper_version=2,
+            secrets=(KeySecret(tag=text[-7:], digest=digest, pepper_version=2),),
             created_at_ms=EPOCH_MS,
             scope=scope,
         )
-        dump = repr(world.store.items(CORE))
+        dump = repr(stage.store.items(CORE))
         assert text not in dump
         assert text[16:68] not in dump
-        assert api_keys.parse(found.digest.hex()) is None
+        assert api_keys.parse(digest.hex()) is None
 
-    run_virtual(main())
+    on_stage(scenario)
+
+
+def test_a_key_is_made_for_an_organisation_that_exists() -> None:
+    """A mistyped organisation would get keys that never open anything."""
+
+    async def scenario(stage: Stage) -> None:
+        with pytest.raises(ResourceNotFoundError):
+            await stage.accounts.create_api_key("NOBODY", "ci")
+        assert api_keys_in(stage) == []
+
+    on_stage(scenario)
 
 
 def test_a_lookup_id_that_is_taken_is_not_overwritten() -> None:
     """One customer's key would replace another's."""
 
-    async def main() -> None:
-        world, makes = await open_accounts()
-        first = await makes.create_api_key("ACCOUNT", "first")
-        taken: Item = {**accounts.api_key_item(api_keys_in(world)[0]), "digest": b"other"}
-        world.store.put(CORE, keys.api_key(first[3:15]), taken)
-        again = Accounts(world.table, Vault(), world.clock, World().dice)  # its dice fall as the first ones did
-        second = await again.create_api_key("ACCOUNT", "second")
+    async def scenario(stage: Stage) -> None:
+        account = (await stage.accounts.create_organisation("o")).id
+        first = await Accounts(stage.table, stage.vault, stage.clock, SeededDice(7)).create_api_key(account, "first")
+        taken: Item = {**accounts.api_key_item(api_keys_in(stage)[0]), "name": "other"}
+        stage.store.put(CORE, keys.api_key(first[3:15]), taken)
+        again = Accounts(stage.table, stage.vault, stage.clock, SeededDice(7))  # its dice fall as the first ones did
+        second = await again.create_api_key(account, "second")
         assert second[3:15] != first[3:15]
-        assert {key.name: key.digest == b"other" for key in api_keys_in(world)} == {"first": True, "second": False}
+        assert {key.name: key.lookup_id for key in api_keys_in(stage)} == {"other": first[3:15], "second": second[3:15]}
 
-    run_virtual(main())
+    on_stage(scenario)
 
 
-def test_a_write_that_the_store_repeats_makes_one_key() -> None:
+@pytest.mark.parametrize("fault", [Fault.DUPLICATED, Fault.REPLY_LOST])
+def test_a_write_that_is_repeated_makes_one_key(fault: Fault) -> None:
     """Each repeated write would leave a live key behind that nobody knows of."""
 
-    async def main() -> None:
-        world, makes = await open_accounts()
-        world.store.dice.inject(Fault.DUPLICATED)
-        text = await makes.create_api_key("ACCOUNT", "ci")
-        assert [key.lookup_id for key in api_keys_in(world)] == [text[3:15]]
+    async def scenario(stage: Stage) -> None:
+        account = (await stage.accounts.create_organisation("o")).id
+        stage.store.dice.inject(fault)
+        stage.store.dice.inject(fault)
+        text = await stage.accounts.create_api_key(account, "ci")
+        assert [key.lookup_id for key in api_keys_in(stage)] == [text[3:15]]
 
-    run_virtual(main())
+    on_stage(scenario)
 
 
 def test_a_key_whose_fate_is_unknown_is_not_shown() -> None:
     """A customer would be given a key that may never open anything."""
 
-    async def main() -> None:
-        world, makes = await open_accounts()
-        world.store.dice.inject(Fault.DROPPED)
+    async def scenario(stage: Stage) -> None:
+        account = (await stage.accounts.create_organisation("o")).id
+        stage.store.dice.plan = FaultPlan(chances=((Fault.DROPPED, 1.0),))
         with pytest.raises(UnknownOutcomeError):
-            await makes.create_api_key("ACCOUNT", "ci")
+            await stage.accounts.create_api_key(account, "ci")
 
-    run_virtual(main())
+    on_stage(scenario)

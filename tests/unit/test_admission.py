@@ -7,44 +7,33 @@ import msgspec
 import pytest
 
 from junctor.adapters.tables.faults import CALM, Fault, FaultPlan
-from junctor.domain.account import ApiKey, Caller, KeyScope
+from junctor.domain.account import Account, Actor, ApiKey, Caller, KeyScope, KeySecret, Member, MemberRole, Workspace
 from junctor.domain.errors import ApiKeyInvalidError, LedgerUnavailableError, ScopeMissingError
 from junctor.policy import api_keys
 from junctor.ports.secrets import Peppers
-from junctor.ports.table import Found, Key
+from junctor.ports.table import Found, Item, Key
 from junctor.records import accounts, keys
 from junctor.records.tables import CORE
 from junctor.usecases import admit
-from junctor.usecases.accounts import Accounts
 from junctor.usecases.admit import CACHE_MAX_S, Admission
+from tests.support.stage import Stage
 from tests.support.virtual_loop import run_virtual
-from tests.support.world import EPOCH_MS, World
+from tests.support.world import EPOCH_MS
 
 DOWN = FaultPlan(chances=((Fault.UNAVAILABLE, 1.0),))
 OTHER = api_keys.mint(b"\x01" * 8, b"\x02" * 32)
-
-
-class Vault:
-    """The peppers, which a test may exchange."""
-
-    def __init__(self) -> None:
-        self.held = Peppers(2, {1: b"1" * 32, 2: b"2" * 32})
-
-    def get(self, name: str) -> str | None:
-        """No provider keys here."""
-        return None
-
-    def peppers(self) -> Peppers:
-        """Return the peppers."""
-        return self.held
+ORGANISATION = Account(id="ACCOUNT", name="n", created_at_ms=0)
+MEMBER = Member(account="ACCOUNT", id="m", name="", role=MemberRole.BILLING, created_at_ms=0)
+WORKSPACE = Workspace(account="ACCOUNT", id="w", name="", created_at_ms=0)
+GONE = {accounts.GONE: True}
 
 
 class Rig:
     """A key in a table, and the gate before it. `reads` counts what was looked up."""
 
-    def __init__(self, world: World, cache_s: float = CACHE_MAX_S) -> None:
+    def __init__(self, world: Stage, cache_s: float = CACHE_MAX_S) -> None:
         self.world = world
-        self.vault = Vault()
+        self.vault = world.vault
         self.reads = 0
         self._get = world.table.get
         world.table.get = self._counted  # type: ignore[method-assign]
@@ -52,9 +41,10 @@ class Rig:
         self.key = ""
 
     async def make(self, scope: KeyScope = KeyScope.COMPLETION) -> "Rig":
-        """Make the key."""
-        makes = Accounts(self.world.table, self.vault, self.world.clock, self.world.dice)
-        self.key = await makes.create_api_key("ACCOUNT", "test", scope)
+        """Make the organisation and the key."""
+        self.world.put(accounts.account_item(ORGANISATION))
+        self.key = await self.world.accounts.create_api_key("ACCOUNT", "test", scope)
+        self.reads = 0
         return self
 
     def change(self, **fields: object) -> None:
@@ -62,7 +52,7 @@ class Rig:
         place = keys.api_key(self.key[3:15])
         (item,) = (item for item in self.world.store.items(CORE) if item["pk"] == place.partition)
         key = msgspec.structs.replace(accounts.api_key_of(item), **fields)
-        self.world.store.put(CORE, place, accounts.api_key_item(key))
+        self.world.put(accounts.api_key_item(key))
 
     async def admit(self, text: str | None = None, scope: KeyScope = KeyScope.COMPLETION) -> Caller:
         """Show a key at the gate: the rig's own if none is given."""
@@ -82,7 +72,7 @@ def run(scenario: Callable[[Rig], Awaitable[None]], cache_s: float = CACHE_MAX_S
     """Play a scenario with a fresh key."""
 
     async def main() -> None:
-        world = await World().open()
+        world = await Stage().open()
         await scenario(await Rig(world, cache_s).make())
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -94,6 +84,7 @@ def test_a_key_opens_its_own_account() -> None:
 
     async def scenario(rig: Rig) -> None:
         assert await rig.admit() == Caller("ACCOUNT", rig.key[3:15])
+        rig.world.put(accounts.workspace_item(WORKSPACE))
         rig.change(workspace="w")
         await asyncio.sleep(CACHE_MAX_S)
         assert await rig.admit() == Caller("ACCOUNT", rig.key[3:15], "w")
@@ -137,8 +128,13 @@ def test_every_cause_is_refused_alike_after_one_hmac_and_one_comparison(cause: s
                 lookup_id=parsed.lookup_id,
                 account="ACCOUNT",
                 name="n",
-                digest=digest(rig.vault.held.by_version[2], parsed.material),
-                pepper_version=2,
+                secrets=(
+                    KeySecret(
+                        tag=parsed.tag,
+                        digest=digest(rig.vault.held.by_version[2], parsed.material),
+                        pepper_version=2,
+                    ),
+                ),
                 created_at_ms=0,
             )
             rig.world.store.put(CORE, place, accounts.api_key_item(record))
@@ -168,6 +164,104 @@ def test_a_key_of_another_kind_is_told_so() -> None:
         await asyncio.sleep(CACHE_MAX_S)
         with pytest.raises(ApiKeyInvalidError):
             await rig.admit(scope=KeyScope.MANAGEMENT)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        accounts.account_item(msgspec.structs.replace(ORGANISATION, disabled=True)),
+        accounts.member_item(msgspec.structs.replace(MEMBER, disabled=True)),
+        {**accounts.member_item(MEMBER), **GONE},
+        {**accounts.workspace_item(WORKSPACE), **GONE},
+    ],
+    ids=["organisation disabled", "member disabled", "member removed", "workspace removed"],
+)
+@pytest.mark.parametrize("scope", [KeyScope.COMPLETION, KeyScope.MANAGEMENT])
+def test_a_key_falls_with_what_it_belongs_to(item: Item, scope: KeyScope) -> None:
+    """Whoever has left would go on calling, and an organisation that was closed go on spending."""
+
+    async def scenario(rig: Rig) -> None:
+        for good in (accounts.member_item(MEMBER), accounts.workspace_item(WORKSPACE)):
+            rig.world.put(good)
+        rig.change(member="m", workspace="w", scope=scope)
+        await rig.admit(scope=scope)
+        rig.world.put(item)
+        await asyncio.sleep(CACHE_MAX_S - 1)
+        await rig.admit(scope=scope)
+        await asyncio.sleep(1)
+        with pytest.raises(ApiKeyInvalidError):
+            await rig.admit(scope=scope)
+        with pytest.raises(ApiKeyInvalidError):
+            await rig.admission.admit_actor(rig.key, frozenset({scope}))
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("fields", "stands"),
+    [
+        ({"member": "x"}, False),
+        ({"workspace": "x"}, False),
+        ({"account": "x"}, False),
+        ({"account": ""}, False),
+        ({"scope": KeyScope.OPERATOR}, False),
+        ({"scope": KeyScope.OPERATOR, "account": ""}, True),
+    ],
+)
+def test_a_key_of_nothing_that_exists_opens_nothing(fields: dict[str, object], stands: bool) -> None:
+    """A record that somebody half wrote would open more than he meant, or an operator be locked out."""
+
+    async def scenario(rig: Rig) -> None:
+        rig.change(**fields)
+        if stands:
+            await rig.admission.admit_actor(rig.key, frozenset(KeyScope))
+        else:
+            with pytest.raises(ApiKeyInvalidError):
+                await rig.admission.admit_actor(rig.key, frozenset(KeyScope))
+
+    run(scenario)
+
+
+def test_who_manages_is_told_with_his_member_s_role() -> None:
+    """A member with few rights would manage everything."""
+
+    async def scenario(rig: Rig) -> None:
+        management = frozenset({KeyScope.MANAGEMENT})
+        with pytest.raises(ScopeMissingError):
+            await rig.admission.admit_actor(rig.key, management)
+        rig.change(scope=KeyScope.MANAGEMENT)
+        await asyncio.sleep(CACHE_MAX_S)
+        nobody_s = await rig.admission.admit_actor(rig.key, management)
+        assert nobody_s == Actor("ACCOUNT", rig.key[3:15], KeyScope.MANAGEMENT, MemberRole.ADMIN)
+        rig.world.put(accounts.member_item(MEMBER))
+        rig.change(scope=KeyScope.MANAGEMENT, member="m")
+        await asyncio.sleep(CACHE_MAX_S)
+        his = await rig.admission.admit_actor(rig.key, management)
+        assert his == Actor("ACCOUNT", rig.key[3:15], KeyScope.MANAGEMENT, MemberRole.BILLING, "m")
+        assert await rig.admission.admit_actor(rig.key, frozenset(KeyScope)) == his
+        with pytest.raises(ScopeMissingError):
+            await rig.admission.admit_actor(rig.key, frozenset({KeyScope.OPERATOR, KeyScope.COMPLETION}))
+
+    run(scenario)
+
+
+def test_both_live_secrets_open_a_key_until_the_old_one_ends() -> None:
+    """Rotating a key would break every caller who has the old secret, or leave it open for ever."""
+
+    async def scenario(rig: Rig) -> None:
+        text = api_keys.remint(rig.key[3:15], b"\x07" * 32)
+        fresh = KeySecret(tag=text[-7:], digest=api_keys.digest(b"2" * 32, text.encode()), pepper_version=2)
+        old = KeySecret(
+            tag=rig.key[-7:], digest=api_keys.digest(b"2" * 32, rig.key.encode()), pepper_version=2, until_ms=EPOCH_MS + 9_000
+        )
+        rig.change(secrets=(fresh, old))
+        assert await rig.admit(rig.key) == await rig.admit(text)
+        await asyncio.sleep(9)
+        await rig.admit(text)
+        await rig.refused(rig.key)
+        assert rig.reads == 1
 
     run(scenario)
 

@@ -33,7 +33,17 @@ def test_a_minted_key_parses(fill: int) -> None:
     parsed = api_keys.parse(text)
     assert parsed is not None
     assert parsed.lookup_id == text[3:15]
+    assert parsed.tag == text[-7:]
     assert parsed.material == text.encode()
+
+
+def test_a_key_that_is_given_a_new_secret_keeps_its_id() -> None:
+    """Rotating a key would make another one, without its limits."""
+    again = api_keys.remint(KEY[3:15], bytes(32))
+    parsed = api_keys.parse(again)
+    assert parsed is not None
+    assert (parsed.lookup_id, parsed.material) == (KEY[3:15], again.encode())
+    assert api_keys.remint(KEY[3:15], SECRET) == KEY
 
 
 def test_every_bit_of_the_secret_is_in_the_key() -> None:

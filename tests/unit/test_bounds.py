@@ -87,63 +87,63 @@ def test_the_image_constant_is_what_its_docstring_says() -> None:
 )
 def test_every_text_that_may_reach_a_model_counts_by_its_bytes(spec: CompletionSpec) -> None:
     """A field of any length would be read at somebody else's expense."""
-    empty = bounds.input_bound(asked(), None)
-    assert 1_990 <= bounds.input_bound(spec, None) - empty < 2_200
+    empty = bounds.input_bound(bounds.size(asked()), None)
+    assert 1_990 <= bounds.input_bound(bounds.size(spec), None) - empty < 2_200
 
 
 def test_what_no_model_reads_does_not_count() -> None:
     """Callers with little money would be turned away for their own labels."""
     spec = wanted(user=WORDS, metadata=(("key", WORDS),), prompt_cache_key=WORDS, stop=(WORDS,), model=WORDS)
-    assert bounds.input_bound(spec, None) == bounds.input_bound(asked(), None)
+    assert bounds.input_bound(bounds.size(spec), None) == bounds.input_bound(bounds.size(asked()), None)
 
 
 def test_many_small_messages_and_tools_count_more_than_their_text() -> None:
     """A conversation of single letters would be billed for its chat template, beyond the hold."""
     turns = CompletionSpec(model="m", messages=(Message(Role.USER, (TextPart("x"),)),) * 4_096)
-    assert bounds.input_bound(turns, None) > 4_096 * (1 + 20)
+    assert bounds.input_bound(bounds.size(turns), None) > 4_096 * (1 + 20)
     tools = wanted(tools=(Tool("t"),) * 512)
-    assert bounds.input_bound(tools, None) > 512 * (1 + 10)
+    assert bounds.input_bound(bounds.size(tools), None) > 512 * (1 + 10)
 
 
 def test_an_empty_request_has_the_slack_of_hidden_prompts() -> None:
     """What providers add by themselves would not be held."""
-    assert bounds.HIDDEN_TOKENS <= bounds.input_bound(asked(), None) <= bounds.HIDDEN_TOKENS + 100
+    assert bounds.HIDDEN_TOKENS <= bounds.input_bound(bounds.size(asked()), None) <= bounds.HIDDEN_TOKENS + 100
 
 
 def test_a_context_limits_text_but_not_the_billing_of_images() -> None:
     """The hold for an image would end at a context that gpt-4o-mini bills beyond."""
     long = TextPart("x" * 5_000_000)
-    assert bounds.input_bound(asked(long), 128_000) == 128_000
+    assert bounds.input_bound(bounds.size(asked(long)), 128_000) == 128_000
     images = tuple(ImagePart("https://example.test/a.png") for _ in range(3))
-    assert bounds.input_bound(asked(long, *images), 128_000) == 128_000 + 3 * bounds.IMAGE_TOKENS
+    assert bounds.input_bound(bounds.size(asked(long, *images)), 128_000) == 128_000 + 3 * bounds.IMAGE_TOKENS
 
 
 @pytest.mark.parametrize("detail", [None, "low", "high", "auto"])
 def test_an_image_counts_the_same_however_it_is_sent(detail: str | None) -> None:
     """Base64 would be held for as text, or a detail trusted that some providers ignore."""
     text = TextPart("look")
-    without = bounds.input_bound(asked(text), None)
+    without = bounds.input_bound(bounds.size(asked(text)), None)
     for url in ("https://example.test/a.png", "data:image/png;base64," + "A" * 1_000_000):
-        assert bounds.input_bound(asked(text, ImagePart(url, detail)), None) == without + bounds.IMAGE_TOKENS
+        assert bounds.input_bound(bounds.size(asked(text, ImagePart(url, detail))), None) == without + bounds.IMAGE_TOKENS
 
 
 @pytest.mark.parametrize("part", [AudioPart("AAAA", "wav"), FilePart(file_id="f"), VideoPart("https://example.test/a.mp4")])
 def test_what_cannot_be_bounded_counts_as_a_full_context(part: Part) -> None:
     """A film would be held for as if it were its address."""
-    assert bounds.input_bound(asked(TextPart("look"), part), 128_000) == 128_000
-    assert bounds.input_bound(asked(TextPart("look"), part), None) == COUNT_MAX
-    assert bounds.input_bound(asked(part, ImagePart("")), 128_000) == 128_000 + bounds.IMAGE_TOKENS
+    assert bounds.input_bound(bounds.size(asked(TextPart("look"), part)), 128_000) == 128_000
+    assert bounds.input_bound(bounds.size(asked(TextPart("look"), part)), None) == COUNT_MAX
+    assert bounds.input_bound(bounds.size(asked(part, ImagePart(""))), 128_000) == 128_000 + bounds.IMAGE_TOKENS
 
 
 def test_images_are_counted_over_all_messages() -> None:
     """A price for each image would be charged for the first turn only."""
     spec = CompletionSpec(model="m", messages=(*asked(ImagePart(""), TextPart("a")).messages, *asked(ImagePart("")).messages))
-    assert (bounds.images(spec), bounds.images(asked(TextPart("a")))) == (2, 0)
+    assert (bounds.size(spec).images, bounds.size(asked(TextPart("a"))).images) == (2, 0)
 
 
 def test_no_bound_leaves_the_range_that_prices_are_made_for() -> None:
     """A request of very many images would end in an internal error instead of a hold that nobody can pay."""
-    assert bounds.input_bound(asked(*(ImagePart(""),) * 30_000), None) == COUNT_MAX
+    assert bounds.input_bound(bounds.size(asked(*(ImagePart(""),) * 30_000)), None) == COUNT_MAX
     assert bounds.output_bound(wanted(max_tokens=2**31 - 1), endpoint()) == COUNT_MAX
 
 

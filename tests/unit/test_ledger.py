@@ -10,7 +10,8 @@ from junctor.domain.call import Outcome
 from junctor.domain.errors import LedgerUnavailableError
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Slot, SlotState
-from junctor.ledger.ledger import LEASE_LIFE_MS, SETTLE_INLINE_S
+from junctor.ledger.ledger import SETTLE_INLINE_S
+from junctor.ledger.scope import LEASE_LIFE_MS
 from junctor.ports.table import Equals, Set
 from junctor.ports.telemetry import Counter
 from junctor.records import generations, ids, keys

@@ -7,7 +7,7 @@ import pytest
 from junctor.adapters.tables.faults import CALM, Fault, FaultPlan
 from junctor.domain.errors import LedgerUnavailableError
 from junctor.domain.lease import LeaseState, Slot, SlotState
-from junctor.ledger.ledger import LEASE_LIFE_MS
+from junctor.ledger.scope import LEASE_LIFE_MS
 from junctor.ports.telemetry import Counter
 from junctor.records import generations
 from junctor.records.tables import CORE
@@ -97,7 +97,7 @@ def test_a_hold_that_nobody_waits_for_is_ended(pause_s: float) -> None:
 
     async def scenario(world: World) -> None:
         world.store.dice.plan = FaultPlan(latency_s=(0.05, 0.05))
-        holding = world.ledger.begin(call(), PLAN)
+        holding = await world.ledger.begin(call(), PLAN)
         await asyncio.sleep(pause_s)
         await world.ledger.abandon(holding, VOID)
         (generation,) = world.generations().values()
@@ -111,7 +111,7 @@ def test_abandoning_goes_on_when_its_caller_leaves() -> None:
 
     async def scenario(world: World) -> None:
         world.store.dice.plan = FaultPlan(latency_s=(0.5, 0.5))
-        holding = world.ledger.begin(call(), PLAN)
+        holding = await world.ledger.begin(call(), PLAN)
         task = asyncio.create_task(world.ledger.abandon(holding, VOID))
         await asyncio.sleep(0.1)
         task.cancel()
@@ -127,14 +127,16 @@ def test_a_hold_that_failed_is_known_to_have_failed() -> None:
     """Upstream work would go on, at our cost, although nothing may be answered."""
 
     async def scenario(world: World) -> None:
+        await world.ledger.hold(call(), PLAN)
         world.store.dice.plan = DOWN
-        holding = world.ledger.begin(call(), PLAN)
+        holding = await world.ledger.begin(call(), PLAN)
         assert not holding.failed
         with pytest.raises(LedgerUnavailableError):
             await holding.ready()
         assert holding.failed
         await world.ledger.abandon(holding, VOID)
-        assert world.generations() == {}
+        world.store.dice.plan = CALM
+        assert len(world.generations()) == 1
 
     play(scenario)
 
@@ -169,7 +171,7 @@ def test_draining_waits_for_what_begins_meanwhile() -> None:
 
     async def scenario(world: World) -> None:
         world.store.dice.plan = FaultPlan(latency_s=(1.0, 1.0))
-        world.ledger.abandon_later(world.ledger.begin(call(), PLAN), VOID)
+        world.ledger.abandon_later(await world.ledger.begin(call(), PLAN), VOID)
         assert await world.ledger.drain(60) == 0
         assert [generation.state for generation in world.generations().values()] == [SlotState.VOID]
 
@@ -184,10 +186,11 @@ def test_draining_gives_up_in_time_and_leaves_no_task() -> None:
         world.store.dice.plan = DOWN
         for hold in holds:
             world.ledger.settle_later(hold, settled(1))
-        world.ledger.abandon_later(world.ledger.begin(call(), PLAN), VOID)
+        world.ledger.abandon_later(await world.ledger.begin(call(), PLAN), VOID)
         began = world.clock.monotonic_s()
         assert await world.ledger.drain(5) == 3
         assert world.clock.monotonic_s() - began == pytest.approx(5)
+        await world.ledger.close()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert await world.ledger.drain(0) == 0
 

@@ -8,14 +8,26 @@ import pytest
 
 from junctor.adapters.catalog.packaged import PackagedCatalog
 from junctor.adapters.tables.values import check_item, item_size
-from junctor.domain.account import Account, ApiKey, KeyScope
+from junctor.domain.account import (
+    Account,
+    ApiKey,
+    GrantKind,
+    KeyScope,
+    KeySecret,
+    Member,
+    MemberRole,
+    RecurringGrant,
+    Workspace,
+)
 from junctor.domain.completion import FinishReason
+from junctor.domain.credits import Interval
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Lease, Leg, Slot, SlotState
+from junctor.domain.rates import Rates
 from junctor.doors.codec.checks import Limits
 from junctor.policy import api_keys
-from junctor.ports.table import Equals, Item, Set
-from junctor.records import accounts, generations, ids, leases
+from junctor.ports.table import Equals, Item, Remove, Set
+from junctor.records import accounts, generations, ids, keys, leases
 from junctor.records.tables import ALL_TABLES, CORE, OPEN_LEASES
 
 ULID = "7" + "Z" * 25
@@ -156,35 +168,82 @@ def test_open_leases_are_spread_over_the_shards() -> None:
     assert len(shards) == leases.OPEN_SHARDS
 
 
-def test_an_organisation_comes_back_as_it_was() -> None:
-    """An account would lose its name."""
-    account = Account(id="A", name="Société €", created_at_ms=5)
-    assert accounts.account_of(stored(accounts.account_item(account))) == account
+@pytest.mark.parametrize(
+    "account",
+    [
+        Account(id="A", name="Société €", created_at_ms=5),
+        Account(
+            id="A",
+            name="n",
+            created_at_ms=5,
+            disabled=True,
+            recurring_grant=RecurringGrant(kind=GrantKind.METERED, amount_nanousd=LARGEST, interval=Interval.MONTH),
+            low_balance_nanousd=0,
+            ver=3,
+        ),
+    ],
+)
+def test_an_organisation_comes_back_as_it_was(account: Account) -> None:
+    """An account would lose its name, its grant, or that it was disabled."""
+    item, entry = (stored(write.item) for write in accounts.new_account(account))
+    assert accounts.account_of(item) == account
+    assert entry["pk"] != item["pk"]
+    assert entry["sk"] == account.id
+
+
+def test_members_and_workspaces_come_back_until_they_are_removed() -> None:
+    """A member who has left would still be one, or one who stays be lost."""
+    member = Member(account="A", id="m", name="", role=MemberRole.BILLING, created_at_ms=5, disabled=True)
+    workspace = Workspace(account="A", id="m", name="Büro", created_at_ms=5, ver=2)
+    their, its = stored(accounts.member_item(member)), stored(accounts.workspace_item(workspace))
+    assert (accounts.member_of(their), accounts.workspace_of(its)) == (member, workspace)
+    assert their["sk"] != its["sk"]
+    assert accounts.member_of({**their, accounts.GONE: True}) is None
+    assert accounts.workspace_of({**its, accounts.GONE: True}) is None
+
+
+SECRET = KeySecret(tag="t", digest=bytes(range(32)), pepper_version=1)
 
 
 @pytest.mark.parametrize(
     "key",
     [
-        ApiKey(lookup_id="abc", account="A", name="n", digest=bytes(range(32)), pepper_version=1, created_at_ms=5),
+        ApiKey(lookup_id="abc", account="A", name="n", secrets=(SECRET,), created_at_ms=5),
         ApiKey(
             lookup_id="abc",
-            account="A",
+            account="",
             name="",
-            digest=b"\xff" * 32,
-            pepper_version=2,
+            secrets=(SECRET, KeySecret(tag="u", digest=b"\xff" * 32, pepper_version=2, until_ms=7)),
             created_at_ms=5,
-            scope=KeyScope.MANAGEMENT,
+            scope=KeyScope.OPERATOR,
             disabled=True,
             expires_at_ms=0,
             workspace="w",
+            member="m",
+            allowed_models=(),
+            allowed_providers=("p", "q"),
+            rates=Rates(requests_per_min=1, concurrency=2),
+            ver=9,
         ),
     ],
 )
 def test_an_api_key_comes_back_as_it_was(key: ApiKey) -> None:
-    """A disabled or expired key would open again by being stored."""
+    """A disabled or expired key would open again by being stored, or one that allows no model allow all."""
     item = stored(accounts.api_key_item(key))
     assert accounts.api_key_of(item) == key
-    assert item["digest"] == key.digest
+    assert stored(item) == item
+
+
+def test_a_change_writes_what_differs_for_the_version_that_it_knows() -> None:
+    """One administrator's change would undo another's, or what was lifted stay in force."""
+    old = ApiKey(lookup_id="abc", account="A", name="n", secrets=(SECRET,), created_at_ms=5, workspace="w", ver=4)
+    new = msgspec.structs.replace(old, name="other", workspace=None, allowed_models=("a/b",))
+    change = accounts.change(old, new)
+    assert change.key == keys.api_key("abc")
+    assert change.conditions == (Equals("ver", 4),)
+    assert set(map(repr, change.changes)) == set(
+        map(repr, [Set("name", "other"), Set("allowed_models", ["a/b"]), Remove("workspace"), Set("ver", 5)])
+    )
 
 
 def test_tables_have_names_of_their_own() -> None:

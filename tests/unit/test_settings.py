@@ -39,6 +39,9 @@ def test_every_setting_is_read() -> None:
     """If this fails, a documented variable does nothing, or a variable that does something is not documented."""
     environ = {
         "JUNCTOR_LISTEN": "[::1]:0",
+        "JUNCTOR_ADMIN_LISTEN": "[::1]:7",
+        "JUNCTOR_CREDIT_FEE_PPM": "0",
+        "JUNCTOR_OUTPUT_HOLD_TOKENS": "4096",
         "JUNCTOR_DATA_DIR": "/srv/data",
         "JUNCTOR_CACHE_DIR": "/srv/cache",
         "JUNCTOR_STORE": "DynamoDB",

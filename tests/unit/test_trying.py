@@ -44,6 +44,25 @@ def test_a_fate_that_is_unknown_stays_so() -> None:
     assert tried(*[ThrottledError] * 7, ConflictError)[0] is ConflictError
 
 
+def test_a_doubt_outlives_the_call_in_which_it_arose() -> None:
+    """A refusal would be taken for final although a try of the same write, made before it, may land yet."""
+    doubt = trying.Doubt()
+    errors: list[StoreError] = [ThrottledError(), UnknownOutcomeError("lost"), ConflictError()]
+
+    async def call() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "answer"
+
+    assert doubt.refused("sure") == "sure"
+    assert run_virtual(trying.repeat(SeededDice(), call, doubt)) == "answer"
+    errors[:] = [ThrottledError() for _ in range(trying.TRIES)]
+    with pytest.raises(UnknownOutcomeError, match="lost"):
+        run_virtual(trying.repeat(SeededDice(), call, doubt))
+    with pytest.raises(UnknownOutcomeError, match="lost"):
+        doubt.refused("short")
+
+
 def test_other_errors_are_not_repeated() -> None:
     """A bug would be tried eight times, and its write be made eight times."""
     calls = []

@@ -21,19 +21,26 @@ from junctor.domain.catalog import Catalog
 from junctor.domain.health import HealthSnapshot
 from junctor.doors.codec.checks import Limits
 from junctor.doors.rpc.router import Terms
+from junctor.ledger.allowance.allowance import Allowance
 from junctor.ledger.ledger import Ledger
+from junctor.ledger.tools import Terms as LedgerTerms
+from junctor.ledger.tools import Tools
 from junctor.ports.ambient import Clock
 from junctor.ports.secrets import Peppers
 from junctor.ports.table import Store, Table
 from junctor.ports.telemetry import Telemetry
+from junctor.records import ids
 from junctor.records.tables import ALL_TABLES, CORE
 from junctor.settings import Settings
 from junctor.settings import Store as StoreKind
 from junctor.usecases.accounts import Accounts
 from junctor.usecases.admit import Admission
+from junctor.usecases.alerts import Alerts
+from junctor.usecases.bookkeeping import Bookkeeper
 from junctor.usecases.reclaim import Reclaimer
 from junctor.usecases.services import Services
 
+STORE_FILE = "store.sqlite3"
 SETTLE_DRAIN_S = 5.0
 LEASES_CLOSE_S = 5.0
 DIALECTS = {"openai_chat": OpenAIChat()}
@@ -47,14 +54,18 @@ class Core:
     services: Services
     accounts: Accounts
     reclaimer: Reclaimer
+    bookkeeper: Bookkeeper
     catalog: PackagedCatalog
     secrets: EnvironmentSecrets
     store: Store
     transport: Transport
+    table: Table
 
     async def close(self) -> int:
         """Let settlements end, then let go of all; return how many settlements had to be left to a reclaimer."""
         unfinished = await self.services.ledger.drain(SETTLE_DRAIN_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.services.allowance.close(), LEASES_CLOSE_S)
         if not unfinished:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.services.ledger.close(), LEASES_CLOSE_S)
@@ -104,20 +115,36 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
         admission=Admission(table, secrets, clock, settings.key_cache_s),
         snapshots=Views(catalog, secrets, clock),
         upstream=Gateway(rows, DIALECTS, transport, secrets),
-        ledger=Ledger(table, clock, dice, telemetry, deadline_max_ms=int(settings.deadline_max_s * 1000)),
+        ledger=Ledger(
+            Tools(table, clock, dice, telemetry),
+            LedgerTerms(deadline_max_ms=int(settings.deadline_max_s * 1000), output_hold_tokens=settings.output_hold_tokens),
+            Alerts(telemetry).seen,
+        ),
+        allowance=Allowance(table, clock, dice, telemetry, instance=ids.ulid(clock.now_ms(), dice.draw(ids.ULID_RANDOM_BYTES))),
         clock=clock,
         dice=dice,
         telemetry=telemetry,
     )
     accounts = Accounts(table, secrets, clock, dice)
-    return Core(services, accounts, Reclaimer(table, clock, dice, telemetry), catalog, secrets, store, transport)
+    return Core(
+        services=services,
+        accounts=accounts,
+        reclaimer=Reclaimer(table, clock, dice, telemetry),
+        bookkeeper=Bookkeeper(table, clock, dice, telemetry),
+        catalog=catalog,
+        secrets=secrets,
+        store=store,
+        transport=transport,
+        table=table,
+    )
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, *, read_only: bool = False) -> Store:
     """Open the store that the settings name. Raises StoreError."""
     if settings.store is StoreKind.SQLITE:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return SqliteStore(settings.data_dir / "store.sqlite3")
+        if not read_only:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return SqliteStore(settings.data_dir / STORE_FILE, read_only=read_only)
     # boto3 takes a quarter of a second to import: only where it is used.
     from junctor.adapters.tables.dynamodb import DynamoStore  # noqa: PLC0415
 

@@ -1,16 +1,33 @@
-"""The native gRPC server around a core: start, wait for a signal, drain."""
+"""The native gRPC servers around a core, data plane and control plane: start, wait for a signal, drain."""
 
 import asyncio
 import signal
 import sys
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from junctor.bootstrap.core import Core, terms
-from junctor.doors.grpc_server import GrpcServer, ServerTerms
+from junctor.doors import grpc_router
+from junctor.doors.grpc_control import handlers
+from junctor.doors.grpc_server import AddressError, GrpcServer, ServerTerms, Service
+from junctor.doors.rpc import access, usage
+from junctor.doors.rpc.control import ControlRpc
+from junctor.doors.rpc.credits import methods as credits_methods
+from junctor.doors.rpc.methods import Methods
 from junctor.doors.rpc.router import RouterRpc
-from junctor.settings import Settings
+from junctor.settings import Address, Settings
+from junctor.usecases.api_keys import ApiKeys
+from junctor.usecases.credits import Credits
+from junctor.usecases.entries import Entries
+from junctor.usecases.generations import Generations
+from junctor.usecases.limits import Limits
+from junctor.usecases.members import Members
+from junctor.usecases.organisations import Organisations
+from junctor.usecases.trail import Trail
+
+ACCOUNT, USAGE = "junctor.v1.AccountService", "junctor.v1.UsageService"
 
 T = TypeVar("T")
 
@@ -27,25 +44,82 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 @asynccontextmanager
 async def background(core: Core) -> AsyncGenerator[None, None]:
     """Do what every instance does beside its calls, while it serves."""
-    reclaiming = asyncio.create_task(core.reclaimer.forever())
+    running = [asyncio.create_task(work.forever()) for work in (core.reclaimer, core.bookkeeper)]
     try:
         yield
     finally:
-        reclaiming.cancel()
-        await asyncio.gather(reclaiming, return_exceptions=True)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def server(core: Core, settings: Settings) -> GrpcServer:
-    """Make the server, not listening yet."""
-    return GrpcServer(
-        RouterRpc(core.services, terms(settings)),
-        ServerTerms(
-            host=settings.listen.host,
-            port=settings.listen.port,
-            message_in_max=settings.message_in_max_bytes,
-            message_out_max=settings.message_out_max_bytes,
-            reflection=settings.reflection,
+    """Make the server of the data plane, not listening yet."""
+    router = RouterRpc(core.services, terms(settings))
+    routed = Service(grpc_router.SERVICE, grpc_router.handlers(router), router.guard)
+    return GrpcServer((routed, _controlled(core, USAGE, _usage(core))), _terms(settings, settings.listen))
+
+
+def admin_server(core: Core, settings: Settings) -> GrpcServer:
+    """Make the server of the control plane, not listening yet."""
+    account = _controlled(core, ACCOUNT, account_methods(core, fee_ppm=settings.credit_fee_ppm))
+    return GrpcServer((account, _controlled(core, USAGE, _usage(core))), _terms(settings, settings.admin_listen))
+
+
+@asynccontextmanager
+async def listening(core: Core, settings: Settings) -> AsyncGenerator["Listening", None]:
+    """Listen on both, and do what every instance does meanwhile; whoever leaves has drained. Raises AddressError."""
+    data, admin = server(core, settings), admin_server(core, settings)
+    port = await data.start()
+    try:
+        admin_port = await admin.start()
+    except AddressError:
+        await data.drain(0)
+        raise
+    async with background(core):
+        yield Listening(data, admin, port, admin_port)
+
+
+class Listening:
+    """The two servers of a process, and the ports on which they listen."""
+
+    def __init__(self, data: GrpcServer, admin: GrpcServer, port: int, admin_port: int) -> None:
+        self._servers = data, admin
+        self.port = port
+        self.admin_port = admin_port
+
+    async def drain(self, stop: "Stop", grace_s: float) -> None:
+        """Drain both within the grace, or at once when it is insisted upon."""
+        await asyncio.gather(*(_drain(server, stop, grace_s) for server in self._servers))
+
+
+def account_methods(core: Core, *, fee_ppm: int) -> Methods:
+    """Return what answers AccountService."""
+    table, clock, dice = core.table, core.services.clock, core.services.dice
+    return {
+        **access.methods(
+            Organisations(table, clock, dice), Members(table, clock, dice), ApiKeys(table, core.secrets, clock, dice)
         ),
+        **credits_methods(Credits(table, clock, dice, fee_ppm=fee_ppm), Entries(table, dice), Limits(table, clock, dice)),
+    }
+
+
+def _usage(core: Core) -> Methods:
+    return usage.methods(Generations(core.table, core.services.dice))
+
+
+def _controlled(core: Core, name: str, methods: Methods) -> Service:
+    rpc = ControlRpc(core.services.admission, methods, partial(Trail, core.services))
+    return Service(name, handlers(name, rpc.calls()), rpc.guard)
+
+
+def _terms(settings: Settings, address: Address) -> ServerTerms:
+    return ServerTerms(
+        host=address.host,
+        port=address.port,
+        message_in_max=settings.message_in_max_bytes,
+        message_out_max=settings.message_out_max_bytes,
+        reflection=settings.reflection,
     )
 
 
@@ -70,7 +144,7 @@ class Stop:
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.signal))
 
 
-async def drain(running: GrpcServer, stop: Stop, grace_s: float) -> None:
+async def _drain(running: GrpcServer, stop: Stop, grace_s: float) -> None:
     """Drain a server within the grace, or at once when it is insisted upon."""
     draining = asyncio.create_task(running.drain(grace_s))
     insisting = asyncio.create_task(stop.insisted.wait())

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import AsyncExitStack
 
 from junctor.adapters.system.ambient import SystemClock
 from junctor.adapters.telemetry.lines import LineTelemetry
@@ -27,16 +28,16 @@ async def _serve(settings: Settings) -> int:
         telemetry = LineTelemetry.to_file(settings.log, clock) if settings.log else LineTelemetry(sys.stderr, clock)
         core = await open_core(settings, os.environ, peppers(settings), telemetry)
     try:
-        server = native.server(core, settings)
         stop = native.Stop()
         stop.listen()
-        with as_problem():
-            port = await server.start()
-        telemetry.event("listening", {"host": settings.listen.host, "port": port})
-        async with native.background(core):
+        async with AsyncExitStack() as stack:
+            with as_problem():
+                listening = await stack.enter_async_context(native.listening(core, settings))
+            telemetry.event("listening", {"host": settings.listen.host, "port": listening.port})
+            telemetry.event("listening for managers", {"host": settings.admin_listen.host, "port": listening.admin_port})
             await stop.asked.wait()
             telemetry.event("draining", {"grace_s": int(settings.drain_s)})
-            await native.drain(server, stop, settings.drain_s)
+            await listening.drain(stop, settings.drain_s)
     finally:
         unfinished = await core.close()
         telemetry.event("stopped", {"unfinished_settlements": unfinished})

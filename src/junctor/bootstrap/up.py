@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 from junctor.adapters.local import process, weights
@@ -15,13 +15,18 @@ from junctor.adapters.system.ambient import SystemClock
 from junctor.adapters.telemetry.lines import LineTelemetry
 from junctor.bootstrap import native
 from junctor.bootstrap.core import Core, open_core
-from junctor.bootstrap.local_secrets import first_key, peppers
+from junctor.bootstrap.local_secrets import first_key, operator_key, peppers
 from junctor.bootstrap.problems import Problem, as_problem
+from junctor.domain.money import NanoUsd
 from junctor.settings import DEFAULT_TARGET, FIRST_KEY_FILE, Address, Settings, data_dir
 from junctor.settings import Store as StoreKind
+from junctor.usecases.accounts import HOUSE
+from junctor.usecases.credits import Credits, Deposit
 
 LOCAL_ENDPOINT = "local/junctor/local"
 LOCAL_CREDENTIAL = "JUNCTOR_LOCAL_KEY"
+DEVELOPMENT_PAYMENT = "development"
+DEVELOPMENT_NANOUSD = 10_000_000_000
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -42,6 +47,9 @@ class Voice(Protocol):
 
     def table(self, title: str, rows: Sequence[Sequence[str]]) -> None:
         """Write rows in columns."""
+
+    def credit(self, granted_nanousd: int, available_nanousd: int) -> None:
+        """Write what this machine's organisation was granted to try with, and what of it there is."""
 
     def next_steps(self, steps: Sequence[str]) -> None:
         """Write what may be done now."""
@@ -66,22 +74,32 @@ async def _up(settings: Settings, voice: Voice) -> int:
     try:
         with as_problem():
             key = await first_key(core, settings.data_dir)
-        async with _local_model(core, settings, voice) as model:
-            server = native.server(core, settings)
+            await operator_key(core, settings.data_dir)
+            available_nanousd = await _grant(core, key.account)
+        async with AsyncExitStack() as stack:
+            model = await stack.enter_async_context(_local_model(core, settings, voice))
             with as_problem():
-                port = await server.start()
-            _tell_what_runs(settings, voice, port, model=model is not None)
+                listening = await stack.enter_async_context(native.listening(core, settings))
+            _tell_what_runs(settings, voice, listening, model=model is not None)
             voice.table("Reachable", _reachable(core))
-            _tell_what_next(settings, voice, port, key)
-            async with native.background(core):
-                await _until_stopped(stop, model, voice)
-                voice.line()
-                voice.line("Finishing the calls under way; once more ends them.")
-                await native.drain(server, stop, settings.drain_s)
+            voice.credit(DEVELOPMENT_NANOUSD, available_nanousd)
+            _tell_what_next(settings, voice, listening.port, key.made)
+            await _until_stopped(stop, model, voice)
+            voice.line()
+            voice.line("Finishing the calls under way; once more ends them.")
+            await listening.drain(stop, settings.drain_s)
     finally:
         await core.close()
     voice.line("Stopped.")
     return 0
+
+
+async def _grant(core: Core, account: str) -> NanoUsd:
+    """Grant the credit for development, once for each organisation, and return what there is."""
+    services = core.services
+    deposit = Deposit(id=DEVELOPMENT_PAYMENT, amount_nanousd=DEVELOPMENT_NANOUSD, fee_ppm=0)
+    _, available = await Credits(core.table, services.clock, services.dice, fee_ppm=0).add(HOUSE, account, deposit)
+    return available
 
 
 @asynccontextmanager
@@ -122,8 +140,8 @@ async def _until_stopped(stop: native.Stop, model: LocalModel | None, voice: Voi
     await stopping
 
 
-def _tell_what_runs(settings: Settings, voice: Voice, port: int, *, model: bool) -> None:
-    address = Address(settings.listen.host, port)
+def _tell_what_runs(settings: Settings, voice: Voice, listening: native.Listening, *, model: bool) -> None:
+    address = Address(settings.listen.host, listening.port)
     here = "  (plain text, this machine only)" if settings.listen.host in LOOPBACK else ""
     store = settings.dynamodb_endpoint or (
         str(settings.data_dir / "store.sqlite3") if settings.store is StoreKind.SQLITE else f"DynamoDB in {settings.region}"
@@ -132,6 +150,7 @@ def _tell_what_runs(settings: Settings, voice: Voice, port: int, *, model: bool)
         "Junctor is up",
         [
             ("gRPC", f"{address}{here}"),
+            ("for managers", str(Address(settings.admin_listen.host, listening.admin_port))),
             ("store", store),
             ("log", str(settings.log or "standard error")),
             ("local model", "junctor/local, SmolLM2 135M on one core" if model else "not running"),

@@ -4,7 +4,6 @@ The answer goes to standard output and nothing else does; what is said about it 
 conversation. Invariant: however it ends, the call has ended too.
 """
 
-import ipaddress
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import TextIO
 import msgspec
 from msgspec import Struct
 
+from junctor.cli.access import WrongUseError, find_key, find_target
 from junctor.cli.chat_report import ChatResult, explain, read_complete, read_stream_end, summary
 from junctor.cli.terminal import dimmed, is_lively, shown, write
 from junctor.client import Client, JunctorRpcError
-from junctor.settings import API_KEY_VARIABLE, DEFAULT_TARGET, FIRST_KEY_FILE, TARGET_VARIABLE, SettingsError, data_dir
 
 
 class ChatOptions(Struct, frozen=True, kw_only=True):
@@ -34,21 +33,17 @@ class ChatOptions(Struct, frozen=True, kw_only=True):
     streamed: bool
 
 
-class _UsageError(Exception):
-    """The question cannot be asked as it stands; the text says what to do."""
-
-
 def run_chat(options: ChatOptions, environ: Mapping[str, str]) -> int:
     """Ask, show, and return the exit code: 0 answered, 1 the call failed, 2 wrongly used, 130 interrupted."""
-    target = options.target or environ.get(TARGET_VARIABLE, "").strip() or DEFAULT_TARGET
+    target = find_target(options.target, environ)
     try:
         turns = _turns(options)
-        with Client(target, _find_key(options.key_file, target, environ)) as client:
+        with Client(target, find_key(options.key_file, target, environ)) as client:
             result = _ask(client, turns, options)
     except JunctorRpcError as error:
         _tell(explain(error, target, options.timeout_s))
         return 1
-    except _UsageError as problem:
+    except WrongUseError as problem:
         _tell([str(problem)])
         return 2
     except KeyboardInterrupt:
@@ -66,65 +61,26 @@ def _turns(options: ChatOptions) -> list[Mapping[str, object]]:
     system: list[Mapping[str, object]] = [{"role": "system", "content": options.system}] if options.system else []
     turns = [*system, {"role": "user", "content": prompt}]
     if any(not _is_text(str(turn["content"])) for turn in turns):
-        raise _UsageError("The prompt is not valid UTF-8.")
+        raise WrongUseError("The prompt is not valid UTF-8.")
     return turns
 
 
 def _prompt(given: str | None, stdin: TextIO) -> str:
     if given is None and stdin.isatty():
-        raise _UsageError('Give a prompt, such as: junctor chat "What is a router?" (or pipe one in)')
+        raise WrongUseError('Give a prompt, such as: junctor chat "What is a router?" (or pipe one in)')
     if given is None or given == "-":
         try:
             given = stdin.read()
         except UnicodeDecodeError:
-            raise _UsageError("The prompt on standard input is not valid UTF-8.") from None
+            raise WrongUseError("The prompt on standard input is not valid UTF-8.") from None
     if not given.strip():
-        raise _UsageError("The prompt is empty.")
+        raise WrongUseError("The prompt is empty.")
     return given
 
 
 def _is_text(text: str) -> bool:
     # Bytes of the command line that are no UTF-8 come as halves of surrogate pairs.
     return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _find_key(key_file: Path | None, target: str, environ: Mapping[str, str]) -> str:
-    """Return the API key: the file's, else the environment's, else the one that `junctor up` left on this machine."""
-    key = _read_key(key_file) if key_file is not None else environ.get(API_KEY_VARIABLE, "").strip()
-    if not key and key_file is None and _is_here(target):
-        try:
-            key = _read_key(data_dir(environ) / FIRST_KEY_FILE, missing="")
-        except SettingsError as error:
-            raise _UsageError(str(error)) from None
-    if not key:
-        raise _UsageError(
-            f"There is no API key. `junctor up` writes one for this machine; or set {API_KEY_VARIABLE}, or give --key-file."
-        )
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise _UsageError("The API key has characters that no key has; is it the right file?")
-    return key
-
-
-def _read_key(path: Path, missing: str | None = None) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except FileNotFoundError:
-        if missing is not None:
-            return missing
-        raise _UsageError(f"There is no key file {path}.") from None
-    except OSError:
-        raise _UsageError(f"The key file {path} cannot be read.") from None
-
-
-def _is_here(target: str) -> bool:
-    """Tell whether a target is this machine: the key that `junctor up` left is sent nowhere else."""
-    host = target.rpartition(":")[0].strip("[]")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    # A connection to 0.0.0.0, as a server that listens everywhere is named, stays here too.
-    return address.is_loopback or address.is_unspecified
 
 
 def _ask(client: Client, turns: list[Mapping[str, object]], options: ChatOptions) -> ChatResult:

@@ -65,7 +65,7 @@ def read_complete(response: CompleteResponse) -> ChatResult:
         generation_id=response.generation_id,
         answer=said,
         reasoning=first.message.reasoning if first else "",
-        finish_reason=_word(first, "finish_reason") if first else "",
+        finish_reason=word(first, "finish_reason") if first else "",
     )
 
 
@@ -77,7 +77,7 @@ def read_stream_end(ending: Finished, generation_id: str, answer: str, reasoning
         generation_id=generation_id,
         answer=answer,
         reasoning=reasoning,
-        finish_reason=_word(first, "finish_reason") if first else "",
+        finish_reason=word(first, "finish_reason") if first else "",
     )
 
 
@@ -108,7 +108,7 @@ def _result(
             ChatAttempt(
                 attempt.provider,
                 attempt.endpoint,
-                _word(attempt, "outcome"),
+                word(attempt, "outcome"),
                 attempt.latency_ms,
                 attempt.http_status if attempt.HasField("http_status") else None,
             )
@@ -117,7 +117,7 @@ def _result(
     )
 
 
-def _word(message: Message, field: str) -> str:
+def word(message: Message, field: str) -> str:
     """Return an enum's value as a lower-case word without the enum's name; a value that is not known as its number."""
     kind = message.DESCRIPTOR.fields_by_name[field].enum_type
     number: int = getattr(message, field)

@@ -14,6 +14,7 @@ import rich.progress
 import rich.table
 import rich.text
 
+from junctor.cli.money import in_usd
 from junctor.cli.terminal import is_lively
 
 ReportProgress: TypeAlias = Callable[[int, int], None]
@@ -79,6 +80,13 @@ class Console:
         self.line()
         self._rich.print(title, style="bold", soft_wrap=True)
         self._rich.print(grid)
+
+    def credit(self, granted_nanousd: int, available_nanousd: int) -> None:
+        """Write what this machine's organisation was granted to try with, and what of it there is."""
+        self.table(
+            "Credit",
+            [("granted once", f"{in_usd(granted_nanousd)}, for development"), ("available", in_usd(available_nanousd))],
+        )
 
     def next_steps(self, steps: Sequence[str]) -> None:
         """Write what may be done now, one line each."""

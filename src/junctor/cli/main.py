@@ -9,9 +9,15 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from junctor.cli import admin
+from junctor.cli.credits import add_credits
+from junctor.cli.keys import add_keys
+from junctor.cli.limits import add_limits
+from junctor.cli.orgs import add_orgs
+from junctor.cli.usage import add_usage, run_usage
 from junctor.settings import (
     API_KEY_VARIABLE,
     DEFAULT_TARGET,
@@ -34,13 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     try:
-        match options.command:
-            case "up":
-                return _up(options)
-            case "serve":
-                return _serve()
-            case "chat":
-                return _chat(options)
+        command = COMMANDS.get(options.command)
+        if command is not None:
+            return command(options)
         parser.print_help(sys.stderr)
     except KeyboardInterrupt:
         return 130
@@ -69,7 +71,7 @@ def _up(options: argparse.Namespace) -> int:
     return run_up(settings, Console())
 
 
-def _serve() -> int:
+def _serve(_: argparse.Namespace) -> int:
     settings = _settings(os.environ, Command.SERVE)
     if settings is None:
         return 2
@@ -94,6 +96,25 @@ def _chat(options: argparse.Namespace) -> int:
         streamed=not options.no_stream,
     )
     return run_chat(chat, os.environ)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    settings = _settings(os.environ, Command.UP)
+    if settings is None:
+        return 2
+    from junctor.cli.audit import run_audit_command
+
+    return run_audit_command(settings, options.account, as_json=options.json)
+
+
+def _init(_: argparse.Namespace) -> int:
+    settings = _settings(os.environ, Command.SERVE)
+    if settings is None:
+        return 2
+    from junctor.bootstrap.init import run_init
+    from junctor.cli.console import Console
+
+    return run_init(settings, Console())
 
 
 def _settings(environ: Mapping[str, str], command: Command) -> Settings | None:
@@ -126,6 +147,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_up(commands)
     _add_serve(commands)
     _add_chat(commands)
+    add_usage(commands)
+    add_orgs(commands)
+    add_keys(commands)
+    add_credits(commands)
+    add_limits(commands)
+    _add_audit(commands)
+    commands.add_parser(
+        "init",
+        help="make the first operator key of a deployment",
+        description="Make an operator key in the store of the settings, and show it once. Tables must be there, except in an "
+        "embedded or local store, where they are made. Whoever has the key manages every organisation.",
+        epilog="Settings are those of junctor serve. Example: JUNCTOR_PEPPER=1:... junctor init",
+    )
     return parser
 
 
@@ -182,6 +216,18 @@ def _add_chat(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     chat.add_argument("--no-stream", action="store_true", help="wait for the whole answer")
 
 
+def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="check the books of one organisation or all, and change nothing",
+        description="Replay the journal of one organisation or all and check every invariant that items can show. Read-only; "
+        "a server may go on running. Exit code: 0 right, 1 differences, 2 something could not be read or judged.",
+        epilog="Example: JUNCTOR_STORE=dynamodb junctor audit --json",
+    )
+    audit.add_argument("account", metavar="ACCOUNT", nargs="?", help="the organisation's id (default all)")
+    audit.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
 def _whole(text: str) -> int:
     value = int(text)
     if not 1 <= value <= _INT32_MAX:
@@ -194,3 +240,25 @@ def _seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return value
+
+
+def _usage(options: argparse.Namespace) -> int:
+    return run_usage(options, os.environ)
+
+
+def _manage(options: argparse.Namespace) -> int:
+    return admin.run(options, os.environ)
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "up": _up,
+    "serve": _serve,
+    "chat": _chat,
+    "usage": _usage,
+    "orgs": _manage,
+    "keys": _manage,
+    "credits": _manage,
+    "limits": _manage,
+    "audit": _audit,
+    "init": _init,
+}

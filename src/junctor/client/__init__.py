@@ -11,6 +11,7 @@ from junctor.client.errors import JunctorRpcError
 from junctor.client.requests import Conversation, complete_request, stream_request
 from junctor.client.sync import Client, EventStream
 from junctor.v1.router_service_pb2 import CompleteResponse, Finished, StreamEvent
+from junctor.v1.usage_service_pb2 import Generation
 
 __all__ = [
     "AsyncClient",
@@ -20,6 +21,7 @@ __all__ = [
     "Conversation",
     "EventStream",
     "Finished",
+    "Generation",
     "JunctorRpcError",
     "StreamEvent",
     "complete_request",

@@ -6,19 +6,24 @@ at the server.
 
 import asyncio
 import os
+from collections.abc import AsyncIterator, Awaitable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from junctor.client import channel
 from junctor.client.errors import JunctorRpcError, read_status
 from junctor.client.events import EventBuffer
 from junctor.client.requests import Conversation, RequestFields, complete_request, stream_request
 from junctor.v1.router_service_pb2 import CompleteResponse, StreamEvent, StreamRequest, StreamResponse
+from junctor.v1.usage_service_pb2 import Generation, GetGenerationRequest, ListGenerationsRequest
 
 if TYPE_CHECKING:
     import grpc.aio
 
     from junctor.v1.router_service_pb2_grpc import RouterServiceAsyncStub
+    from junctor.v1.usage_service_pb2_grpc import UsageServiceAsyncStub
+
+Response = TypeVar("Response")
 
 
 class AsyncClient:
@@ -44,7 +49,7 @@ class AsyncClient:
         self._tls = tls
         self._metadata = channel.authorization(channel.find_key(api_key, key_file))
         self._channel: grpc.aio.Channel | None = None
-        self._stub: RouterServiceAsyncStub | None = None
+        self._stubs: tuple[RouterServiceAsyncStub, UsageServiceAsyncStub] | None = None
         self._closed = False
 
     async def complete(
@@ -59,14 +64,10 @@ class AsyncClient:
 
         Raises JunctorRpcError if the call fails, TypeError or ValueError if the request cannot be written down.
         """
-        import grpc.aio
-
         request = complete_request(prompt, model=model, **fields)
         timeout = channel.check_timeout(timeout_s)
-        try:
-            return await self._connected().Complete(request, timeout=timeout, metadata=self._metadata)
-        except grpc.aio.AioRpcError as error:
-            raise _typed(error) from None
+        router, _ = self._connected()
+        return await _answer(router.Complete(request, timeout=timeout, metadata=self._metadata))
 
     def stream(
         self,
@@ -83,7 +84,33 @@ class AsyncClient:
         loop = asyncio.get_running_loop()
         request = stream_request(prompt, model=model, **fields)
         timeout = channel.check_timeout(timeout_s)
-        return AsyncEventStream(self._connected().Stream(request, timeout=timeout, metadata=self._metadata), loop)
+        router, _ = self._connected()
+        return AsyncEventStream(router.Stream(request, timeout=timeout, metadata=self._metadata), loop)
+
+    async def get_generation(self, generation_id: str, *, timeout_s: float = channel.READ_TIMEOUT_S) -> Generation:
+        """Read the record of one generation, by the id that its answer had. Raises JunctorRpcError."""
+        request = GetGenerationRequest(generation_id=generation_id)
+        timeout = channel.check_timeout(timeout_s)
+        _, usage = self._connected()
+        return (await _answer(usage.GetGeneration(request, timeout=timeout, metadata=self._metadata))).generation
+
+    async def list_generations(
+        self, *, api_key: str = "", page_size: int = 0, timeout_s: float = channel.READ_TIMEOUT_S
+    ) -> AsyncIterator[Generation]:
+        """Return the generations that the key may see, the newest first; pages are fetched as the iteration needs them.
+
+        `api_key`: only those of this key (its id). `page_size`: the most that one call fetches, 0 leaves it to the server.
+        `timeout_s` is for each call. Iterating raises JunctorRpcError.
+        """
+        timeout = channel.check_timeout(timeout_s)
+        page_token: str | None = ""
+        while page_token is not None:
+            _, usage = self._connected()
+            request = ListGenerationsRequest(api_key=api_key, page_size=page_size, page_token=page_token)
+            page = await _answer(usage.ListGenerations(request, timeout=timeout, metadata=self._metadata))
+            for generation in page.generations:
+                yield generation
+            page_token = page.next_page_token or None
 
     async def close(self) -> None:
         """Cancel what is running and close the connection."""
@@ -101,13 +128,14 @@ class AsyncClient:
         """Close the connection."""
         await self.close()
 
-    def _connected(self) -> "RouterServiceAsyncStub":
+    def _connected(self) -> "tuple[RouterServiceAsyncStub, UsageServiceAsyncStub]":
         if self._closed:
             raise RuntimeError("the client is closed")
-        if self._stub is None:
+        if self._stubs is None:
             import grpc.aio
 
             from junctor.v1.router_service_pb2_grpc import RouterServiceStub
+            from junctor.v1.usage_service_pb2_grpc import UsageServiceStub
 
             # Not in __init__: an aio channel binds itself to the loop that runs when it is made.
             if self._tls is False:
@@ -115,8 +143,8 @@ class AsyncClient:
             else:
                 credentials = grpc.ssl_channel_credentials(channel.root_certificates(self._tls))
                 self._channel = grpc.aio.secure_channel(self._target, credentials, channel.OPTIONS)
-            self._stub = RouterServiceStub(self._channel)
-        return self._stub
+            self._stubs = RouterServiceStub(self._channel), UsageServiceStub(self._channel)
+        return self._stubs
 
 
 class AsyncEventStream:
@@ -181,6 +209,16 @@ class AsyncEventStream:
     ) -> None:
         """Cancel the call if it is still running."""
         await self.aclose()
+
+
+async def _answer(call: Awaitable[Response]) -> Response:
+    """Wait for a call's response. Raises JunctorRpcError."""
+    import grpc.aio
+
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise _typed(error) from None
 
 
 def _typed(error: "grpc.aio.AioRpcError") -> JunctorRpcError:

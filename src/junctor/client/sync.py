@@ -7,16 +7,19 @@ break, an exception, Ctrl-C - cancels the call at the server.
 import os
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, Unpack
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar, Unpack
 
 from junctor.client import channel
 from junctor.client.errors import JunctorRpcError, read_status
 from junctor.client.events import EventBuffer
 from junctor.client.requests import Conversation, RequestFields, complete_request, stream_request
 from junctor.v1.router_service_pb2 import CompleteResponse, StreamEvent, StreamResponse
+from junctor.v1.usage_service_pb2 import Generation, GetGenerationRequest, ListGenerationsRequest
 
 if TYPE_CHECKING:
     import grpc
+
+Response_co = TypeVar("Response_co", covariant=True)
 
 
 class Client:
@@ -38,6 +41,7 @@ class Client:
         import grpc
 
         from junctor.v1.router_service_pb2_grpc import RouterServiceStub
+        from junctor.v1.usage_service_pb2_grpc import UsageServiceStub
 
         self._metadata = channel.authorization(channel.find_key(api_key, key_file))
         if tls is False:
@@ -46,6 +50,7 @@ class Client:
             credentials = grpc.ssl_channel_credentials(channel.root_certificates(tls))
             self._channel = grpc.secure_channel(target, credentials, channel.OPTIONS)
         self._stub = RouterServiceStub(self._channel)
+        self._usage = UsageServiceStub(self._channel)
         self._closed = False
 
     def complete(
@@ -60,20 +65,11 @@ class Client:
 
         Raises JunctorRpcError if the call fails, TypeError or ValueError if the request cannot be written down.
         """
-        import grpc
-
         self._check_open()
         request = complete_request(prompt, model=model, **fields)
         # A future, as it can be cancelled when this thread is interrupted while it waits.
         call = self._stub.Complete.future(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata)
-        try:
-            return call.result()
-        except grpc.RpcError as error:
-            raise _typed(error) from None
-        except grpc.FutureCancelledError:
-            raise JunctorRpcError("CANCELLED", "CANCELLED", "The client was closed during the call.") from None
-        finally:
-            call.cancel()
+        return _answer(call)
 
     def stream(
         self,
@@ -92,6 +88,30 @@ class Client:
         call = self._stub.Stream(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata)
         return EventStream(call)
 
+    def get_generation(self, generation_id: str, *, timeout_s: float = channel.READ_TIMEOUT_S) -> Generation:
+        """Read the record of one generation, by the id that its answer had. Raises JunctorRpcError."""
+        self._check_open()
+        request = GetGenerationRequest(generation_id=generation_id)
+        call = self._usage.GetGeneration.future(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata)
+        return _answer(call).generation
+
+    def list_generations(
+        self, *, api_key: str = "", page_size: int = 0, timeout_s: float = channel.READ_TIMEOUT_S
+    ) -> Iterator[Generation]:
+        """Return the generations that the key may see, the newest first; pages are fetched as the iteration needs them.
+
+        `api_key`: only those of this key (its id). `page_size`: the most that one call fetches, 0 leaves it to the server.
+        `timeout_s` is for each call. Iterating raises JunctorRpcError.
+        """
+        timeout = channel.check_timeout(timeout_s)
+        page_token: str | None = ""
+        while page_token is not None:
+            self._check_open()
+            request = ListGenerationsRequest(api_key=api_key, page_size=page_size, page_token=page_token)
+            page = _answer(self._usage.ListGenerations.future(request, timeout=timeout, metadata=self._metadata))
+            yield from page.generations
+            page_token = page.next_page_token or None
+
     def close(self) -> None:
         """Cancel what is running and close the connection."""
         self._closed = True
@@ -108,6 +128,14 @@ class Client:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("the client is closed")
+
+
+class _Call(Protocol[Response_co]):
+    """What grpc returns for a call with one response that is not waited for."""
+
+    def result(self) -> Response_co: ...
+
+    def cancel(self) -> bool: ...
 
 
 class _StreamCall(Protocol):
@@ -176,6 +204,20 @@ class EventStream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Cancel the call if it is still running."""
         self.close()
+
+
+def _answer(call: "_Call[Response_co]") -> Response_co:
+    """Wait for the response; whatever ends the wait cancels the call. Raises JunctorRpcError."""
+    import grpc
+
+    try:
+        return call.result()
+    except grpc.RpcError as error:
+        raise _typed(error) from None
+    except grpc.FutureCancelledError:
+        raise JunctorRpcError("CANCELLED", "CANCELLED", "The client was closed during the call.") from None
+    finally:
+        call.cancel()
 
 
 def _typed(error: "grpc.RpcError") -> JunctorRpcError:

@@ -50,10 +50,13 @@ class Hold(Struct, frozen=True):
 class Outcome(Struct, frozen=True, kw_only=True):
     """What became of a call, for the ledger: SETTLED if it is to be paid for, VOID if not.
 
-    `candidate` is None if nothing answered. `usage` is the provider's, or our own count with `estimated` set.
+    `candidate` is None if nothing answered. `usage` is the provider's, or our own count with `estimated` set. `within_hold`:
+    whether the caller pays at most what is held for the call, as its answer did not come to its own end.
     """
 
     state: SlotState
+    cost_nanousd: NanoUsd = 0
+    within_hold: bool = False
     candidate: Candidate | None = None
     usage: Usage = Usage()
     finish_reason: FinishReason | None = None

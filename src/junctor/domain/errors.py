@@ -7,7 +7,14 @@ Text of providers is passed on only where the caller needs it to mend his reques
 from collections.abc import Mapping
 
 from junctor.domain.money import NanoUsd
+from junctor.domain.rates import Need, RateLimit
 from junctor.domain.routing import Attempt, Exclusion
+
+_UNITS = {
+    RateLimit.REQUESTS_PER_MIN: "requests per minute",
+    RateLimit.TOKENS_PER_MIN: "tokens per minute",
+    RateLimit.CONCURRENCY: "calls at a time",
+}
 
 
 class JunctorError(Exception):
@@ -271,6 +278,24 @@ class LedgerUnavailableError(RetryableError):
     """The ledger cannot be written, so nothing may be spent; the caller was not charged."""
 
     reason = "LEDGER_UNAVAILABLE"
+
+
+class RateLimitedError(RetryableError):
+    """An API key's limit on requests or tokens in a minute, or on calls at a time, is reached; nothing was done."""
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, api_key: str, need: Need, retry_after_s: float | None = None) -> None:
+        """Name the key, the limit and what was needed of it."""
+        unit = _UNITS[need.limit]
+        message = (
+            f"The API key's limit of {need.allowed} {unit} is reached."
+            if need.amount <= need.allowed
+            else f"The call needs {need.amount} {unit}, more than the API key's limit of {need.allowed}."
+        )
+        allowed, needed = str(need.allowed), str(need.amount)
+        super().__init__(message, retry_after_s, limit=need.limit.value, allowed=allowed, needed=needed, api_key=api_key)
+        self.api_key = api_key
 
 
 class NotBuiltError(JunctorError):

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -16,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from msgspec import Struct
 
 from junctor.doors import grpc_router
+from junctor.doors.rpc.guard import Guard
 from junctor.doors.rpc.router import RouterRpc
 
 
@@ -49,24 +51,33 @@ SETTLED_DOWN_S = 0.05
 """How long no call may be under way before the server counts as idle: one may be between the core and its handler."""
 
 
+class Service(NamedTuple):
+    """A service to be served: its full name, its methods as grpc takes them, and the guard that counts its calls."""
+
+    name: str
+    handlers: grpc.GenericRpcHandler
+    guard: Guard
+
+
 class AddressError(Exception):
     """The address cannot be listened on; the text says why."""
 
 
 class GrpcServer:
-    """The native server of one process."""
+    """One listener of a process, with its services and their health."""
 
-    def __init__(self, rpc: RouterRpc, terms: ServerTerms) -> None:
+    def __init__(self, services: RouterRpc | Sequence[Service], terms: ServerTerms) -> None:
+        if isinstance(services, RouterRpc):
+            services = (Service(grpc_router.SERVICE, grpc_router.handlers(services), services.guard),)
         self._terms = terms
-        self._rpc = rpc
+        self._names = tuple(service.name for service in services)
+        self._guards = tuple(service.guard for service in services)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(terms))
-        self._server.add_generic_rpc_handlers((grpc_router.handlers(rpc),))
+        self._server.add_generic_rpc_handlers(tuple(service.handlers for service in services))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if terms.reflection:
-            reflection.enable_server_reflection(
-                (grpc_router.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-            )
+            reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     async def start(self) -> int:
         """Listen and return the port.
@@ -97,12 +108,16 @@ class GrpcServer:
         await stopping
         # The core is done with a cancelled call before its handler has noticed, and only the handler settles it.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._rpc.idle(), HANDLERS_END_S)
+            await asyncio.wait_for(self._handlers_ended(), HANDLERS_END_S)
 
     async def _idle(self) -> None:
-        while self._rpc.under_way:
-            await self._rpc.idle()
+        while any(guard.under_way for guard in self._guards):
+            await self._handlers_ended()
             await asyncio.sleep(SETTLED_DOWN_S)
+
+    async def _handlers_ended(self) -> None:
+        for guard in self._guards:
+            await guard.idle()
 
     async def _try_address(self) -> None:
         """Listen for a moment without grpc, which would write lines of its own and not say why it failed."""
@@ -118,7 +133,7 @@ class GrpcServer:
 
     async def _report(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", grpc_router.SERVICE):
+        for service in ("", *self._names):
             await self._health.set(service, status)
 
 

@@ -49,6 +49,7 @@ STATUS: dict[type[errors.JunctorError], StatusRow] = {
     errors.OverloadedError: StatusRow(UNAVAILABLE, 503),
     errors.DrainingError: StatusRow(UNAVAILABLE, 503),
     errors.LedgerUnavailableError: StatusRow(UNAVAILABLE, 503),
+    errors.RateLimitedError: StatusRow(RESOURCE_EXHAUSTED, 429),
     errors.NotBuiltError: StatusRow(UNIMPLEMENTED, 501),
     errors.InternalError: StatusRow(INTERNAL, 500),
 }

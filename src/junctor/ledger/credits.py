@@ -22,8 +22,9 @@ AMOUNT_MAX_NANOUSD = 2**63 - 1
 class Booking(Enum):
     """What became of a movement of money or the change of a limit.
 
-    BOOKED: now or by an earlier try. Any other answer: nothing has happened; but where a try was made whose fate is not known,
-    and what was short comes, that try may still land, once. Asking again under the same outside id tells.
+    BOOKED: now or by an earlier try. DIFFERS: what is there under this id is another one. Any other answer: nothing happened, and
+    no try of this call will land later. Where that is not certain, as a try was made whose fate is not known, no answer is
+    given but UnknownOutcomeError; asking again under the same outside id is safe, and tells once it is booked.
     """
 
     BOOKED = "booked"
@@ -83,13 +84,15 @@ async def refund(table: Table, dice: Dice, entry: Refund) -> Booking:
     _check(entry)
     part = payments.refund_part(entry.account, entry.payment, entry.amount_nanousd)
     out = purses.debit(entry.account, entry.purse, entry.amount_nanousd, free=False)
-    answer = await trying.transact(table, dice, (PutNew(payments.item(entry)), part, out))
+    doubt = trying.Doubt()
+    answer = await trying.transact(table, dice, (PutNew(payments.item(entry)), part, out), doubt)
     booking = _judged(answer, entry)
     if booking is not None:
         return booking
     if isinstance(answer, Refused) and answer.index == 1:
-        return Booking.PAYMENT_SHORT if answer.old else Booking.PAYMENT_UNKNOWN
-    return _purse_refused(answer)
+        # What may go back of a payment only becomes less, so where it is short no try can land.
+        return Booking.PAYMENT_SHORT if answer.old else doubt.refused(Booking.PAYMENT_UNKNOWN)
+    return doubt.refused(_purse_refused(answer))
 
 
 async def chargeback(table: Table, dice: Dice, entry: Clawback) -> Booking:
@@ -101,8 +104,9 @@ async def chargeback(table: Table, dice: Dice, entry: Clawback) -> Booking:
     """
     _check(entry)
     owe = purses.owe(entry.account, entry.purse, entry.amount_nanousd)
-    answer = await trying.transact(table, dice, (PutNew(payments.item(entry)), owe))
-    booking = _judged(answer, entry) or _purse_refused(answer)
+    doubt = trying.Doubt()
+    answer = await trying.transact(table, dice, (PutNew(payments.item(entry)), owe), doubt)
+    booking = _judged(answer, entry) or doubt.refused(_purse_refused(answer))
     if booking is Booking.BOOKED:
         await collect(table, dice, entry.account, entry.purse)
     return booking
@@ -114,9 +118,10 @@ async def expire(table: Table, dice: Dice, account: str, purse: str) -> Booking:
     Raises:
         StoreError: it could not be done, or its fate is not known; safe to repeat.
     """
-    answer = await trying.update(table, dice, purses.expire(account, purse))
+    doubt = trying.Doubt()
+    answer = await trying.update(table, dice, purses.expire(account, purse), doubt)
     if isinstance(answer, Refused) and answer.old is None:
-        return Booking.PURSE_UNKNOWN
+        return doubt.refused(Booking.PURSE_UNKNOWN)
     await collect(table, dice, account, purse)
     await sweep(table, dice, account, purse)
     return Booking.BOOKED
@@ -160,13 +165,16 @@ async def _book_into(table: Table, dice: Dice, entry: Entry, changes: tuple[Upda
     """Write an entry and its changes of purses, of which the last is made where it is missing."""
     *before, there = changes
     into: Operation = there
+    doubt = trying.Doubt()
     while True:
-        answer = await trying.transact(table, dice, (PutNew(payments.item(entry)), *before, into))
+        answer = await trying.transact(table, dice, (PutNew(payments.item(entry)), *before, into), doubt)
         booking = _judged(answer, entry)
         if booking is not None:
             return booking
         if isinstance(answer, Refused) and (answer.index <= len(before) or (into is there and answer.old is not None)):
-            return _purse_refused(answer)
+            refused = _purse_refused(answer)
+            # A purse that expired stays so, so no try can land.
+            return refused if refused is Booking.PURSE_EXPIRED else doubt.refused(refused)
         into = fresh if into is there else there
 
 

@@ -1,24 +1,37 @@
-"""What one instance holds: for each scope a lease, and the next free slot in it.
+"""A lease that one instance holds: what of its amount is free, and the next free slot in it.
 
+Money is reserved for a call before anything else is done for it, and without waiting; its slot is numbered when it is written.
 A slot number may be sent only when every number up to `width` below it is acknowledged: whoever closes the lease seals the
 first unused numbers and stops after `width` of them in a row, so a wider gap could hide a slot from him (ledger.md). Numbers
 are handed out in order and never twice.
+
+Invariant: what slots have cost and what is reserved are together never more than the lease's amount.
 """
 
 import asyncio
 from collections import deque
 
 from junctor.domain.lease import Lease, Slot
+from junctor.domain.money import NanoUsd
 from junctor.ports.ambient import Clock
 from junctor.records.ids import SLOT_NUMBER_MAX
 
 
 class HeldLease:
-    """A lease of this instance's and the window of its slots that are under way."""
+    """A lease of this instance's, its money, and the window of its slots that are under way.
+
+    `lease` is replaced when it grows. `spent_nanousd` is what its ended slots cost. `calls` counts those that have reserved and
+    not yet ended. `certain` tells whether it is known how every slot of it ended; if not, only a look at all of them tells its
+    total.
+    """
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
         self.fenced = False
+        self.certain = True
+        self.spent_nanousd: NanoUsd = 0
+        self.calls = 0
+        self._reserved_nanousd: NanoUsd = 0
         self._next = 0
         self._unacknowledged: dict[int, None] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -27,10 +40,41 @@ class HeldLease:
         """Tell whether a new slot may be opened in it."""
         return not self.fenced and now_ms <= self.lease.until_ms and self._next <= SLOT_NUMBER_MAX
 
+    def lose(self) -> None:
+        """Count a call as ended of which it is not known whether its slot is there: its money stays set aside."""
+        self.calls -= 1
+        self.doubt()
+
     @property
-    def quiet(self) -> bool:
-        """Whether it is known how each of its slots that was opened is: none is on its way, and nobody else closed it."""
-        return not self.fenced and not self._unacknowledged
+    def free_nanousd(self) -> NanoUsd:
+        """What may still be reserved."""
+        return self.lease.amount_nanousd - self.spent_nanousd - self._reserved_nanousd
+
+    @property
+    def total_nanousd(self) -> NanoUsd | None:
+        """What all its slots cost, if every one has ended as this instance knows, with no write to any under way; else None."""
+        return self.spent_nanousd if self.certain and not self.calls and not self._unacknowledged else None
+
+    def reserve(self, amount: NanoUsd) -> bool:
+        """Set an amount aside for one more call, if there is so much."""
+        if amount > self.free_nanousd:
+            return False
+        self._reserved_nanousd += amount
+        self.calls += 1
+        return True
+
+    def reserve_more(self, amount: NanoUsd) -> bool:
+        """Set more aside for a call that has reserved, if there is so much."""
+        if amount > self.free_nanousd:
+            return False
+        self._reserved_nanousd += amount
+        return True
+
+    def release(self, reserved: NanoUsd, cost: NanoUsd = 0) -> None:
+        """Give back what a call has reserved, less what it cost; the call has ended."""
+        self._reserved_nanousd -= reserved
+        self.spent_nanousd += cost
+        self.calls -= 1
 
     async def take(self, clock: Clock) -> Slot | None:
         """Hand out the next slot once the window has room for it; None if the lease cannot be used any more."""
@@ -49,12 +93,14 @@ class HeldLease:
         self._wake()
 
     def fence(self) -> None:
-        """Open no further slot in it, and let nobody wait for one.
-
-        Somebody closed it, the fate of one of its numbers is not known, or its time or its numbers are used up.
-        """
+        """Open no further slot in it, and let nobody wait for one."""
         self.fenced = True
         self._wake()
+
+    def doubt(self) -> None:
+        """Fence it, as somebody else closed it, or as the fate of one of its slots is not known."""
+        self.certain = False
+        self.fence()
 
     def _room(self) -> int:
         oldest = next(iter(self._unacknowledged), self._next)

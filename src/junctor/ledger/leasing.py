@@ -1,8 +1,9 @@
 """Leases taken, enlarged and renewed: one transaction each, the lease's entry first (ledger.md: acquire, grow, renew).
 
-A refusal for want of money is an answer with the first purse or window that was short; nothing was taken then. A lease that
-is already there is an earlier try of ours whose reply was lost: its amount, legs and windows are what was taken, whatever was
-asked for this time. So a caller who is refused asks again, for less, under the same lease id.
+A refusal for want of money is an answer with the first purse or window that was short; nothing was taken then, nor will be:
+where an earlier try may land yet, once there is money, it is UnknownOutcomeError instead. A lease that is already there is such
+a try whose reply was lost: its amount, legs and windows are what was taken, whatever was asked for this time. So a caller who
+is refused, or left in doubt, asks again, for less, under the same lease id.
 """
 
 from collections.abc import Sequence
@@ -60,16 +61,16 @@ async def acquire(table: Table, dice: Dice, lease: Lease) -> Leased | LeaseClose
         ValueError: the legs do not make up the amount, or there are too many windows or one twice.
     """
     _check(lease)
-    entry, takes = PutNew(leases.item(lease)), exchanges.taking(lease)
+    entry, takes, doubt = PutNew(leases.item(lease)), exchanges.taking(lease), trying.Doubt()
     while True:
-        answer = await trying.transact(table, dice, (entry, *takes))
+        answer = await trying.transact(table, dice, (entry, *takes), doubt)
         if isinstance(answer, Done):
             return Leased(lease)
         if answer.index == 0:
             return _as_found(answer, lease)
         short = await _short(table, dice, lease.account, takes[answer.index - 1].key, answer.old)
         if short is not None:
-            return short
+            return doubt.refused(short)
 
 
 async def grow(table: Table, dice: Dice, lease: Lease, more: Sequence[Leg]) -> Leased | LeaseClosed | Shortage:
@@ -85,34 +86,35 @@ async def grow(table: Table, dice: Dice, lease: Lease, more: Sequence[Leg]) -> L
     grown = msgspec.structs.replace(lease, amount_nanousd=lease.amount_nanousd + added, legs=merge_legs(lease.legs, more))
     taken = msgspec.structs.replace(lease, amount_nanousd=added, legs=tuple(more))
     _check(taken)
-    entry, takes = leases.growing(lease, grown), exchanges.taking(taken)
+    entry, takes, doubt = leases.growing(lease, grown), exchanges.taking(taken), trying.Doubt()
     while True:
-        answer = await trying.transact(table, dice, (entry, *takes))
+        answer = await trying.transact(table, dice, (entry, *takes), doubt)
         if isinstance(answer, Done):
             return Leased(grown)
         if answer.index == 0:
             return _as_found(answer, lease)
         short = await _short(table, dice, lease.account, takes[answer.index - 1].key, answer.old)
         if short is not None:
-            return short
+            return doubt.refused(short)
 
 
 async def renew(table: Table, dice: Dice, old: Lease, total: NanoUsd, new: Lease) -> Leased | LeaseClosed | Shortage:
     """Close a lease and take another, in one transaction that nets what both do to each purse and window.
 
     Only for a lease without a call in flight, each of whose slots has ended, as its owner knows; `total` is what they cost. If
-    the old lease was closed by someone else, the new one is taken alone. If there is too little, nothing was taken yet, but an
-    earlier try whose fate is not known may still land: after any answer but Leased, open no slot in the old lease, close it.
+    the old lease was closed by someone else, the new one is taken alone. If there is too little, both are as before. After any
+    StoreError the old lease may be closed at any moment: open no slot in it, close it.
 
     Raises:
         StoreError: it could not be done, or its fate is not known.
         ValueError: as in `acquire`, or the total is more than the old lease had.
     """
     _check(new)
+    doubt = trying.Doubt()
     while True:
         entries = (PutNew(leases.item(new)), leases.closing(old, total))
         exchanged = exchanges.renewing(old, total, new)
-        answer = await trying.transact(table, dice, (*entries, *exchanged))
+        answer = await trying.transact(table, dice, (*entries, *exchanged), doubt)
         if isinstance(answer, Done):
             return Leased(new)
         if answer.index == 0:
@@ -122,10 +124,11 @@ async def renew(table: Table, dice: Dice, old: Lease, total: NanoUsd, new: Lease
             if isinstance(found, LeaseClosed):
                 return await acquire(table, dice, new)
             old = found.lease  # it grew later than its owner had learned
+            doubt = trying.Doubt()  # no try that knew it smaller can land any more
             continue
         short = await _short(table, dice, new.account, exchanged[answer.index - 2].key, answer.old)
         if short is not None:
-            return short
+            return doubt.refused(short)
 
 
 def _check(lease: Lease) -> None:

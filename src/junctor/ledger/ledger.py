@@ -1,12 +1,12 @@
-"""The two seams through which a call meets its money: `hold` before any output, `settle` before the last.
+"""The two seams through which a call meets its money: a hold before any output, a settlement before the last.
 
-A hold is a durable OPEN slot in a lease that this instance holds; settling ends it. Leases have amount 0 here: generations are
-recorded exactly, and not yet charged. Work that must outlive its caller (a settlement after a cancel, or one that the store
-does not answer) runs in tasks of the ledger's own, which `drain` waits for.
+A hold sets money aside in a lease that this instance holds, and writes the generation's slot: durable before any output.
+Settling ends the slot at what the call cost, and gives the rest back to the lease. While a lease with room is held, nothing
+here is waited for before the provider is called. Work that must outlive its caller (a settlement after a cancel, or one that
+the store does not answer) runs in tasks of the ledger's own, which `drain` waits for.
 """
 
 import asyncio
-from collections import Counter as Tally
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -14,36 +14,42 @@ from typing import Any, TypeVar
 import msgspec
 
 from junctor.domain.call import Call, Hold, Outcome, Receipt
-from junctor.domain.errors import LedgerUnavailableError
+from junctor.domain.errors import JunctorError, LedgerUnavailableError
 from junctor.domain.generation import Generation
-from junctor.domain.lease import Lease, Slot, SlotState
+from junctor.domain.lease import SlotState
+from junctor.domain.money import NanoUsd
 from junctor.domain.routing import Plan
-from junctor.ledger import closing, slots, trying
-from junctor.ledger.holder import HeldLease
-from junctor.ledger.slots import Ending, Opening
-from junctor.ports.ambient import Clock, Dice
-from junctor.ports.table import StoreError, Table
-from junctor.ports.telemetry import Counter, Telemetry
-from junctor.records import generations, ids, leases
+from junctor.ledger import slots, trying
+from junctor.ledger.booking import Booked, Bookings
+from junctor.ledger.scopes import Scopes, Watch
+from junctor.ledger.slots import Ending
+from junctor.ledger.tools import CLOSE_MARGIN_MS, Terms, Tools
+from junctor.ports.table import StoreError
+from junctor.ports.telemetry import Counter
+from junctor.records import generations
 
-WIDTH = 16
-LEASE_LIFE_MS = 300_000
-CLOSE_MARGIN_MS = 120_000
 SETTLE_INLINE_S = 2.0
 SETTLE_BACKOFF_MAX_S = 5.0
-LEASES_TRIED = 3
+VOID = Outcome(state=SlotState.VOID)
 
 T = TypeVar("T")
 
 
 class Holding:
-    """A hold under way beside the upstream call."""
+    """A hold under way beside the upstream call.
 
-    def __init__(self, task: "asyncio.Task[Hold]") -> None:
+    `output_cap`: the most output tokens of each answer to ask a provider for, as the organisation's money might not cover more;
+    None where it covers all that may come. `output_tokens`: those of each answer for which money is held.
+    """
+
+    def __init__(self, task: "asyncio.Task[Hold]", booked: Booked, output_cap: int | None) -> None:
         self.task = task
+        self.output_cap = output_cap
+        self.output_tokens = booked.ceiling.output_tokens
+        self.may_outgrow = output_cap is None and booked.ceiling.open_nanousd > booked.ceiling.hold_nanousd
 
     async def ready(self) -> Hold:
-        """Wait until the hold is durable. Raises LedgerUnavailableError."""
+        """Wait until the hold is durable. Raises JunctorError."""
         return await asyncio.shield(self.task)
 
     @property
@@ -59,55 +65,59 @@ class Holding:
 
 
 class Ledger:
-    """The ledger as one instance sees it. `deadline_max_ms` is the longest that a call may last."""
+    """The ledger as one instance sees it. `watch` is told where the accounts in use stand."""
 
-    def __init__(self, table: Table, clock: Clock, dice: Dice, telemetry: Telemetry, *, deadline_max_ms: int) -> None:
-        self._table = table
-        self._clock = clock
-        self._dice = dice
-        self._telemetry = telemetry
-        self._owner = self._ulid()
-        self._exp_after_ms = deadline_max_ms + CLOSE_MARGIN_MS
-        self._held: dict[str, asyncio.Task[HeldLease]] = {}
+    def __init__(self, tools: Tools, terms: Terms, watch: Watch) -> None:
+        self._table = tools.table
+        self._clock = tools.clock
+        self._dice = tools.dice
+        self._telemetry = tools.telemetry
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._open_slots: Tally[str] = Tally()
+        self._scopes = Scopes(tools, terms, self._spawn, watch)
+        self._bookings = Bookings(tools, terms, self._scopes)
+        self._booked: dict[str, Booked] = {}
 
-    def begin(self, call: Call, plan: Plan) -> Holding:
-        """Start a hold that goes on even if the caller leaves."""
-        return Holding(self._spawn(self.hold(call, plan)))
+    async def begin(self, call: Call, plan: Plan) -> Holding:
+        """Set aside what a call may cost, and start to write its slot, which goes on even if the caller leaves.
 
-    async def hold(self, call: Call, _plan: Plan) -> Hold:
-        """Make a call's generation durable as an OPEN slot.
+        A call that its caller named waits until the slot is there, as another may be answering the same.
 
         Raises:
+            InsufficientCreditsError, KeyBudgetExceededError: there is too little; nothing was done.
+            RequestIdReusedError, RequestInProgressError, RequestCompletedError: what is known of a named call.
             LedgerUnavailableError: the store does not answer; nothing was charged.
         """
-        try:
-            tried = 0
-            while tried < LEASES_TRIED:
-                held = await self._lease(call.caller.account)
-                slot = await held.take(self._clock)
-                if slot is None:
-                    continue  # nothing was sent, and another call's trouble is not one of our tries
-                hold = await self._open(call, held, slot)
-                if hold is not None:
-                    return hold
-                tried += 1
-        except StoreError as error:
-            raise LedgerUnavailableError("The ledger cannot be written at present.", 1.0) from error
-        raise LedgerUnavailableError("The ledger closed this instance's leases.", 1.0)
+        booked = await self._bookings.book(call, plan)
+        cap = self._bookings.output_cap(booked)
+        holding = Holding(self._spawn(self._open(booked)), booked, cap)
+        if call.request_id is not None:
+            try:
+                await holding.ready()
+            except JunctorError:
+                raise
+            except BaseException:
+                self.abandon_later(holding, VOID)
+                raise
+        return holding
+
+    async def hold(self, call: Call, plan: Plan) -> Hold:
+        """Do as `begin`, and wait until the hold is durable."""
+        return await (await self.begin(call, plan)).ready()
+
+    async def extend(self, hold: Hold) -> bool:
+        """Set half as much again aside for a call under way; False if there is no more. Raises LedgerUnavailableError."""
+        booked = self._booked[hold.generation.id]
+        return await booked.more(-(-booked.amount_nanousd // 2))
 
     async def settle(self, hold: Hold, outcome: Outcome) -> Receipt:
         """End a generation's slot. The settlement goes on if the caller leaves, and past this answer if the store is slow."""
-        ended = _ended(hold.generation, outcome, self._clock.now_ms())
-        task = self._spawn(self._end(hold.generation, ended))
+        task = self._spawn(self._settle(hold.generation, outcome, self._clock.now_ms()))
         done, _ = await asyncio.wait({task}, timeout=SETTLE_INLINE_S)
         if done:
-            task.result()
-        else:
-            self._telemetry.count(Counter.SETTLE_PENDING)
-            task.add_done_callback(self._report)
-        return Receipt(ended.id, pending=not done)
+            return task.result()
+        self._telemetry.count(Counter.SETTLE_PENDING)
+        task.add_done_callback(self._report)
+        return Receipt(hold.generation.id, pending=True)
 
     def settle_later(self, hold: Hold, outcome: Outcome) -> None:
         """Do as `settle`, for a caller who has left."""
@@ -136,99 +146,68 @@ class Ledger:
         return len(unfinished)
 
     async def close(self) -> None:
-        """Close the leases that this instance holds, each of whose slots has ended as it knows; the rest is for a reclaimer.
+        """Close the leases that this instance holds; those with calls under way are for a reclaimer."""
+        await self._scopes.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-        What they cost is nothing in all, as their amount is 0.
-        """
-        held = [task.result() for task in self._held.values() if task.done() and _usable(task, self._clock.now_ms())]
-        self._held.clear()
-        for lease in held:
-            if lease.quiet and not self._open_slots[lease.lease.id]:
-                lease.fence()
-                with suppress(StoreError):
-                    await closing.close(self._table, self._dice, lease.lease, self._clock.now_ms(), total=0)
+    async def _open(self, booked: Booked) -> Hold:
+        hold = await self._bookings.open(booked)
+        self._booked[hold.generation.id] = booked
+        return hold
 
-    async def _lease(self, account: str) -> HeldLease:
-        task = self._held.get(account)
-        if task is None or (task.done() and not _usable(task, self._clock.now_ms())):
-            task = self._spawn(self._acquire(account))
-            self._held[account] = task
-        return task.result() if task.done() else await asyncio.shield(task)
-
-    async def _acquire(self, account: str) -> HeldLease:
-        now_ms = self._clock.now_ms()
-        until_ms = now_ms + LEASE_LIFE_MS
-        lease = Lease(
-            id=self._ulid(),
-            account=account,
-            scope=account,
-            owner=self._owner,
-            until_ms=until_ms,
-            exp_ms=until_ms + self._exp_after_ms,
-            width=WIDTH,
-        )
-        # Of amount 0, as nothing is charged yet: its entry alone. A fresh id, so one found there is an earlier try of ours.
-        await trying.put_new(self._table, self._dice, leases.item(lease))
-        return HeldLease(lease)
-
-    def _ulid(self) -> str:
-        return ids.ulid(self._clock.now_ms(), self._dice.draw(ids.ULID_RANDOM_BYTES))
-
-    async def _open(self, call: Call, held: HeldLease, slot: Slot) -> Hold | None:
-        generation = self._generation(call, slot)
+    async def _settle(self, opened: Generation, outcome: Outcome, now_ms: int) -> Receipt:
+        """End a slot. A receipt without a cost, and not pending, is of one that somebody else had ended: it costs nothing."""
+        booked = self._booked.pop(opened.id, None)
+        if booked is None:  # it has ended, and does so once
+            self._telemetry.count(Counter.SETTLE_LOST)
+            return Receipt(opened.id)
         try:
-            opening = await slots.open_slot(self._table, self._dice, generation)
+            cost = await self._covered(booked, outcome)
+            ending = await self._end(opened, _ended(opened, outcome, cost, now_ms))
         except BaseException:
-            held.fence()
+            self._bookings.lose(booked)
             raise
-        if opening is Opening.FENCED:
-            self._telemetry.count(Counter.LEASE_FENCED)
-            held.fence()
-            return None
-        held.acknowledge(slot)
-        self._open_slots[slot.lease] += 1
-        return Hold(generation)
+        if ending is not Ending.ENDED:
+            self._telemetry.count(Counter.SETTLE_LOST)
+            self._telemetry.count(Counter.REVENUE_LOST, cost)
+            self._bookings.lose(booked)
+            return Receipt(opened.id, pending=ending is None)
+        booked.scope.traffic.spent(cost, self._clock.monotonic_s())
+        self._bookings.give_back(booked, cost)
+        return Receipt(opened.id, cost_nanousd=cost, upstream_cost_nanousd=cost, fee_nanousd=0)
 
-    def _generation(self, call: Call, slot: Slot) -> Generation:
-        now_ms = self._clock.now_ms()
-        remaining_s = max(call.deadline_at - asyncio.get_running_loop().time(), 0.0)
-        return Generation(
-            id=ids.generation_id(slot),
-            slot=slot,
-            state=SlotState.OPEN,
-            api_key=call.caller.key,
-            requested_model=call.spec.model,
-            started_at_ms=now_ms,
-            deadline_at_ms=now_ms + int(remaining_s * 1000),
-            streamed=call.streamed,
-        )
+    async def _covered(self, booked: Booked, outcome: Outcome) -> NanoUsd:
+        """Return as much of a call's cost as is set aside for it, or can be now."""
+        missing = outcome.cost_nanousd - booked.amount_nanousd
+        if missing <= 0:
+            return outcome.cost_nanousd
+        if outcome.within_hold:
+            return booked.amount_nanousd
+        with suppress(LedgerUnavailableError):  # the slot can be settled at what is set aside for it, the rest is ours
+            if await booked.more(missing):
+                return outcome.cost_nanousd
+        self._telemetry.count(Counter.UNDERCHARGED, missing)
+        return booked.amount_nanousd
 
-    async def _end(self, opened: Generation, ended: Generation) -> None:
-        """Try until the slot has ended, or until any closer may have expired it."""
+    async def _end(self, opened: Generation, ended: Generation) -> Ending | None:
+        """Try until the slot has ended, or until any closer may have expired it: None then."""
         loop = asyncio.get_running_loop()
         remaining_ms = max(opened.deadline_at_ms - self._clock.now_ms(), 0)
         give_up_at_s = loop.time() + (remaining_ms + CLOSE_MARGIN_MS) / 1000
         tried = 0
         while True:
             try:
-                ending = await slots.end_slot(self._table, opened, ended)
-                break
+                return await slots.end_slot(self._table, opened, ended)
             except StoreError:
                 if loop.time() > give_up_at_s:
-                    self._telemetry.count(Counter.SETTLE_LOST)
-                    return
+                    return None
                 await asyncio.sleep(trying.backoff_s(self._dice, tried, SETTLE_BACKOFF_MAX_S))
                 tried += 1
-        self._open_slots[opened.slot.lease] -= 1
-        if not self._open_slots[opened.slot.lease]:
-            del self._open_slots[opened.slot.lease]
-        if ending is Ending.OURS_NOT:
-            self._telemetry.count(Counter.SETTLE_LOST)
 
     async def _abandon(self, holding: Holding, outcome: Outcome) -> None:
         try:
             hold = await holding.ready()
-        except LedgerUnavailableError:
+        except JunctorError:
             return
         await self.settle(hold, outcome)
 
@@ -250,14 +229,10 @@ class Ledger:
             self._telemetry.incident("ledger", error)
 
 
-def _usable(task: "asyncio.Task[HeldLease]", now_ms: int) -> bool:
-    return not task.cancelled() and task.exception() is None and task.result().usable(now_ms)
-
-
-def _ended(opened: Generation, outcome: Outcome, now_ms: int) -> Generation:
+def _ended(opened: Generation, outcome: Outcome, cost: NanoUsd, now_ms: int) -> Generation:
     endpoint = outcome.candidate.endpoint if outcome.candidate else None
     usage = outcome.usage
-    return msgspec.structs.replace(
+    ended = msgspec.structs.replace(
         opened,
         state=outcome.state,
         model=endpoint.model if endpoint else "",
@@ -275,3 +250,4 @@ def _ended(opened: Generation, outcome: Outcome, now_ms: int) -> Generation:
         time_to_first_token_ms=outcome.time_to_first_token_ms,
         ended_at_ms=now_ms,
     )
+    return slots.charged(ended, cost)

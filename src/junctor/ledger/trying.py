@@ -2,7 +2,8 @@
 
 A repeated write is safe only because each finds its own earlier try again: by an id that is put if absent, by a state that
 changes once, or by a transaction's token. This module does not look; it repeats the same call with the same token, and hands
-back what was found where the write was refused.
+back what was found where the write was refused. What it remembers is doubt: a try whose answer was lost may be applied long
+after a later one was refused, so such a refusal is no proof that nothing happens.
 """
 
 import asyncio
@@ -32,21 +33,38 @@ DOUBLINGS_MAX = 16
 T = TypeVar("T")
 
 
-async def repeat(dice: Dice, call: Callable[[], Awaitable[T]]) -> T:
-    """Call the store until it answers.
+class Doubt:
+    """Whether the fate of any try of one write is not known, over as many calls as are made for it."""
+
+    def __init__(self) -> None:
+        self.unknown: UnknownOutcomeError | None = None
+
+    def refused(self, answer: T) -> T:
+        """Return an answer that says that nothing happens, of a refusal that need not last.
+
+        Raises:
+            UnknownOutcomeError: an earlier try may still be on its way, and land once what stands against it is gone.
+        """
+        if self.unknown is not None:
+            raise self.unknown
+        return answer
+
+
+async def repeat(dice: Dice, call: Callable[[], Awaitable[T]], doubt: Doubt | None = None) -> T:
+    """Call the store until it answers, and note any doubt.
 
     Raises:
         StoreError: what the last try met; UnknownOutcomeError if the fate of any try is not known, as that one may land yet.
     """
-    unknown: UnknownOutcomeError | None = None
+    doubt = doubt or Doubt()
     for tried in range(TRIES):
         try:
             return await call()
         except StoreError as error:
             if isinstance(error, UnknownOutcomeError):
-                unknown = error
+                doubt.unknown = error
             if tried == TRIES - 1:
-                raise unknown or error from None
+                raise doubt.unknown or error from None
             await asyncio.sleep(backoff_s(dice, tried))
     raise AssertionError  # pragma: no cover - the loop returns or raises
 
@@ -61,19 +79,19 @@ async def put_new(table: Table, dice: Dice, item: Item) -> Done | Refused:
     return await repeat(dice, lambda: table.put_new(item))
 
 
-async def update(table: Table, dice: Dice, change: Update) -> Done | Refused:
+async def update(table: Table, dice: Dice, change: Update, doubt: Doubt | None = None) -> Done | Refused:
     """Change one item if its conditions hold. Raises StoreError."""
-    return await repeat(dice, lambda: table.update(change.key, change.conditions, change.changes))
+    return await repeat(dice, lambda: table.update(change.key, change.conditions, change.changes), doubt)
 
 
-async def transact(table: Table, dice: Dice, operations: Sequence[Operation]) -> Done | Refused:
+async def transact(table: Table, dice: Dice, operations: Sequence[Operation], doubt: Doubt | None = None) -> Done | Refused:
     """Apply all operations or none.
 
     The token is a digest of the operations: the same ones are applied once, and others never pass for them. So operations that
     may rightly be applied twice do not belong here. Raises StoreError.
     """
     token = hashlib.sha256(repr(tuple(operations)).encode()).hexdigest()
-    return await repeat(dice, lambda: table.transact(operations, token))
+    return await repeat(dice, lambda: table.transact(operations, token), doubt)
 
 
 async def read_all(table: Table, dice: Dice, query: Callable[[str | None], Query]) -> AsyncGenerator[Item, None]:

@@ -33,7 +33,12 @@ def base32(value: int, chars: int) -> str:
 
 def mint(lookup: bytes, secret: bytes) -> str:
     """Write a key from LOOKUP_BYTES and SECRET_BYTES unpredictable bytes."""
-    body = f"{base32(int.from_bytes(lookup), LOOKUP_CHARS)}-{base32(int.from_bytes(secret), SECRET_CHARS)}"
+    return remint(base32(int.from_bytes(lookup), LOOKUP_CHARS), secret)
+
+
+def remint(lookup_id: str, secret: bytes) -> str:
+    """Write a key of a known lookup id from SECRET_BYTES unpredictable bytes."""
+    body = f"{lookup_id}-{base32(int.from_bytes(secret), SECRET_CHARS)}"
     return f"{PREFIX}{body}-{_crc(body)}"
 
 

@@ -13,6 +13,7 @@ request without such tools.
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from junctor.domain.catalog import Endpoint
 from junctor.domain.completion import CompletionSpec, ImagePart, Message, Part, TextPart
@@ -32,14 +33,25 @@ Nearly all of it is a way of billing that takes no room in the context, and so i
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def input_bound(spec: CompletionSpec, context_tokens: int | None) -> int:
-    """Return the most input tokens that an endpoint with such a context (None: not known) may bill."""
+class Size(Struct, frozen=True):
+    """What bounds the input of a request: it is measured once, and bounded for each endpoint."""
+
+    text_tokens: int
+    images: int = 0
+
+
+def size(spec: CompletionSpec) -> Size:
+    """Measure a request."""
     media = _media(spec)
-    pictures = [part for part in media if isinstance(part, ImagePart)]
-    tokens = COUNT_MAX if len(pictures) < len(media) else _text_bytes(spec, has_media=bool(media)) + HIDDEN_TOKENS
-    if context_tokens is not None:
-        tokens = min(tokens, context_tokens)
-    return min(tokens + len(pictures) * IMAGE_TOKENS, COUNT_MAX)
+    images = sum(isinstance(part, ImagePart) for part in media)
+    known = images == len(media)
+    return Size(_text_bytes(spec, has_media=bool(media)) + HIDDEN_TOKENS if known else COUNT_MAX, images)
+
+
+def input_bound(size: Size, context_tokens: int | None) -> int:
+    """Return the most input tokens that an endpoint with such a context (None: not known) may bill."""
+    tokens = size.text_tokens if context_tokens is None else min(size.text_tokens, context_tokens)
+    return min(tokens + size.images * IMAGE_TOKENS, COUNT_MAX)
 
 
 def output_bound(spec: CompletionSpec, endpoint: Endpoint, default_output_hold_tokens: int = DEFAULT_OUTPUT_HOLD_TOKENS) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from junctor.domain.completion import Completion, CompletionSpec, Delta, Message, TextPart, Usage
 
 BYTES_PER_TOKEN = 4
+OUTPUT_TOKENS = 1_024
+"""Output that is expected where the caller sets no bound."""
 
 
 def tokens(byte_count: int) -> int:
@@ -31,6 +33,11 @@ def delta_bytes(delta: Delta) -> int:
 def completion_bytes(completion: Completion) -> int:
     """Count the bytes of output that an answer holds, as delta_bytes does."""
     return sum(_message_bytes(choice.message) for choice in completion.choices)
+
+
+def expected_tokens(spec: CompletionSpec) -> int:
+    """Return how many tokens a request is expected to have, before it is made: for rates, never for money."""
+    return tokens(input_bytes(spec)) + (OUTPUT_TOKENS if spec.max_tokens is None else spec.max_tokens)
 
 
 def estimate(spec: CompletionSpec, output_byte_count: int) -> Usage:

@@ -8,7 +8,7 @@ import difflib
 from junctor.domain.call import Call, Snapshots
 from junctor.domain.catalog import Catalog, Endpoint, PriceCard
 from junctor.domain.completion import CompletionSpec, ImagePart
-from junctor.domain.errors import ModelNotFoundError
+from junctor.domain.errors import ModelNotAllowedError, ModelNotFoundError
 from junctor.domain.routing import Candidate, Exclusion, Plan
 from junctor.policy import pricing
 
@@ -21,13 +21,18 @@ def plan(call: Call, snapshots: Snapshots) -> Plan:
 
     Raises:
         ModelNotFoundError: the catalogue has no such model.
+        ModelNotAllowedError: the caller's key does not allow it.
     """
-    endpoints = _endpoints(snapshots.catalog, call.spec.model)
+    model = _model(snapshots.catalog, call.spec.model)
+    allowed = call.caller.allowed_models
+    if allowed is not None and model not in allowed:
+        raise ModelNotAllowedError("This API key may not ask for this model.", model=model)
+    endpoints = snapshots.catalog.endpoints.get(model, ())
     needs_image = _has_image(call.spec)
     candidates: list[Candidate] = []
     excluded: list[Exclusion] = []
     for endpoint in endpoints:
-        judged = _judge(endpoint, call.spec, snapshots, needs_image=needs_image)
+        judged = _judge(endpoint, call, snapshots, needs_image=needs_image)
         if isinstance(judged, Candidate) and len(candidates) < CANDIDATES_MAX:
             candidates.append(judged)
         else:
@@ -35,24 +40,27 @@ def plan(call: Call, snapshots: Snapshots) -> Plan:
     return Plan(tuple(candidates), tuple(excluded))
 
 
-def _endpoints(catalog: Catalog, name: str) -> tuple[Endpoint, ...]:
+def _model(catalog: Catalog, name: str) -> str:
     if name in catalog.models:
-        return catalog.endpoints.get(name, ())
+        return name
     for model in catalog.models.values():
         if name in model.aliases:
-            return catalog.endpoints.get(model.slug, ())
+            return model.slug
     raise ModelNotFoundError(name, tuple(difflib.get_close_matches(name, catalog.models, NEAR_NAMES_MAX)))
 
 
-def _judge(endpoint: Endpoint, spec: CompletionSpec, snapshots: Snapshots, *, needs_image: bool) -> Candidate | str:
+def _judge(endpoint: Endpoint, call: Call, snapshots: Snapshots, *, needs_image: bool) -> Candidate | str:
     provider = snapshots.catalog.providers[endpoint.provider]
     present = snapshots.credentials.get(endpoint.provider, ())
+    allowed = call.caller.allowed_providers
+    if allowed is not None and endpoint.provider not in allowed:
+        return "PROVIDER_NOT_ALLOWED"
     if not endpoint.base_url:
         return "NOT_RUNNING"
     if provider.credentials and not present:
         return "CREDENTIALS_MISSING"
     price = price_in_force(snapshots.catalog.prices.get(endpoint.id, ()), snapshots.now_ms)
-    if price is None or not pricing.is_known(price, service_tier(endpoint, spec)):
+    if price is None or not pricing.is_known(price, service_tier(endpoint, call.spec)):
         return "PRICE_UNKNOWN"
     if needs_image and "image" not in endpoint.input_modalities:
         return "MODALITY_UNSUPPORTED"

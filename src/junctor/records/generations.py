@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import msgspec
+from msgspec import Struct
 
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Slot, SlotState
@@ -64,11 +65,38 @@ def all_of(account: str, lease: str, after: str | None) -> Query:
     return Query(partition=partition, prefix=keys.SLOT_PREFIX, consistent=True, after=after)
 
 
+def newest_first(last: Slot, limit: int) -> Query:
+    """Return the query for the slots of a lease up to this one, the newest first, at most so many of them."""
+    bounds = keys.slot(Slot(last.account, last.lease, 0)), keys.slot(last)
+    return Query(
+        partition=bounds[0].partition, between=(bounds[0].sort, bounds[1].sort), limit=limit, consistent=True, descending=True
+    )
+
+
+def was_used(found: Item) -> bool:
+    """Tell whether a slot holds a generation: one that was SEALED, or VOID without being used, never did (see `unused`)."""
+    return "api_key" in found
+
+
 def ending(opened: Generation, ended: Generation) -> tuple[tuple[Condition, ...], tuple[Change, ...]]:
     """Return the update that ends a slot which is still OPEN: only what differs from how it was opened is written."""
     before = _fields(opened)
     changes = tuple(Set(name, value) for name, value in _fields(ended).items() if before.get(name) != value)
     return _STILL_OPEN, changes
+
+
+class Bill(Struct, frozen=True, kw_only=True):
+    """What counts of a slot where money is concerned."""
+
+    number: int
+    state: SlotState
+    hold_nanousd: NanoUsd = 0
+    cost_nanousd: NanoUsd = 0
+
+
+def bill_of(found: Item) -> Bill:
+    """Return what a slot's item says of money. Raises msgspec.ValidationError."""
+    return msgspec.convert({**found, "number": number_of(found)}, Bill)
 
 
 def _fields(generation: Generation) -> dict[str, Value]:

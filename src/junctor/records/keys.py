@@ -9,6 +9,9 @@ LIMIT_PREFIX = "LIMIT#"
 WINDOW_PREFIX = "WINDOW#"
 PAYMENT_PREFIX, REFUND_PREFIX, CLAWBACK_PREFIX, MOVE_PREFIX = "PAY#", "REF#", "CLAW#", "MOVE#"
 SLOT_PREFIX = "SLOT#"
+STATEMENT_PREFIX = "STATEMENT#"
+ORGANISATIONS_PREFIX = "ORGS#"
+MEMBER_PREFIX, WORKSPACE_PREFIX, API_KEY_PREFIX = "MEMBER#", "WORKSPACE#", "KEY#"
 
 
 def api_key(lookup_id: str) -> Key:
@@ -19,6 +22,21 @@ def api_key(lookup_id: str) -> Key:
 def account(account_id: str) -> Key:
     """Return where an organisation lies."""
     return Key(_account(account_id), "ORG")
+
+
+def member(account_id: str, member_id: str) -> Key:
+    """Return where a member lies."""
+    return Key(_account(account_id), MEMBER_PREFIX + member_id)
+
+
+def workspace(account_id: str, workspace_id: str) -> Key:
+    """Return where a workspace lies."""
+    return Key(_account(account_id), WORKSPACE_PREFIX + workspace_id)
+
+
+def api_key_entry(account_id: str, lookup_id: str) -> Key:
+    """Return where it is noted that an API key is an account's, so that an account's keys are found."""
+    return Key(_account(account_id), API_KEY_PREFIX + lookup_id)
 
 
 def lease(account_id: str, lease_id: str) -> Key:
@@ -51,6 +69,11 @@ def limit(account_id: str, limit_id: str) -> Key:
     return Key(_account(account_id), LIMIT_PREFIX + limit_id)
 
 
+def limits_ver(account_id: str) -> Key:
+    """Return where the count lies that rises with each limit made or removed, so that none comes back as it was."""
+    return Key(_account(account_id), "LIMITVER")
+
+
 def window_name(limit_id: str, period: str) -> str:
     """Name a window among its account's items, as leases do: those of one limit sort by time, and apart from the limits.
 
@@ -81,3 +104,32 @@ def attributes(key: Key) -> dict[str, str]:
 
 def _account(account_id: str) -> str:
     return f"A#{account_id}"
+
+
+def organisations(shard: str) -> str:
+    """Return the partition of one shard of the list of organisations, which is spread so that no partition is hot."""
+    return f"{ORGANISATIONS_PREFIX}{shard}"
+
+
+def statement(account_id: str, name: str) -> Key:
+    """Return where a part of a statement lies: by its month and number, so that what begins with a month is that month's."""
+    return Key(_account(account_id), STATEMENT_PREFIX + name)
+
+
+def summed(account_id: str) -> Key:
+    """Return where it is noted up to which lease an account's statements go."""
+    return Key(_account(account_id), "SUMMED")
+
+
+def rate_minute(account_id: str, lookup_id: str, minute: int) -> Key:
+    """Return where it lies what is left of an API key's limits in a minute: each key is a partition, as it is written often."""
+    return Key(_rates(account_id, lookup_id), f"RATE#{minute}")
+
+
+def rate_claims(account_id: str, lookup_id: str) -> Key:
+    """Return where it lies which instance may let in how many of an API key's calls at a time."""
+    return Key(_rates(account_id, lookup_id), "CLAIMS")
+
+
+def _rates(account_id: str, lookup_id: str) -> str:
+    return f"{_account(account_id)}#K#{lookup_id}"

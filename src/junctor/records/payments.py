@@ -7,7 +7,7 @@ import msgspec
 
 from junctor.domain.credits import Clawback, Entry, Move, Payment, Refund
 from junctor.domain.money import NanoUsd
-from junctor.ports.table import Add, AtLeast, Item, Key, Update, Value
+from junctor.ports.table import Add, AtLeast, Item, Key, Query, Update, Value
 from junctor.records import keys
 
 REFUNDABLE = "refundable_nanousd"
@@ -40,6 +40,17 @@ def refund_part(account: str, payment: str, amount: NanoUsd) -> Update:
     """Return the update by which less of a payment may go back."""
     where = keys.entry(account, keys.PAYMENT_PREFIX, payment)
     return Update(where, (AtLeast(REFUNDABLE, amount),), (Add(REFUNDABLE, -amount),))
+
+
+def entry_of(found: Item, kind: type[Entry]) -> Entry:
+    """Return the entry of this kind in an item. Raises msgspec.ValidationError."""
+    return msgspec.convert(found, kind)
+
+
+def all_of(account: str, kind: type[Entry], after: str | None) -> Query:
+    """Return the query for all entries of one kind of an account."""
+    first = keys.entry(account, _PREFIXES[kind], "")
+    return Query(partition=first.partition, prefix=first.sort, consistent=True, after=after)
 
 
 def _fields(entry: Entry) -> Mapping[str, Value]:

@@ -11,9 +11,22 @@ from typing import assert_never, cast
 import msgspec
 from msgspec import Struct
 
-from junctor.domain.credits import Interval, Limit, Window
+from junctor.domain.credits import Interval, Limit, LimitSubject, Window
 from junctor.domain.money import NanoUsd
-from junctor.ports.table import Add, AtLeast, Condition, Equals, Exists, Item, Query, Set, Update, Value
+from junctor.ports.table import (
+    Absent,
+    Add,
+    AtLeast,
+    Condition,
+    Delete,
+    Equals,
+    Exists,
+    Item,
+    Query,
+    Set,
+    Update,
+    Value,
+)
 from junctor.records import keys
 
 LIMIT, HEADROOM, LEASED, SPENT = "limit_nanousd", "headroom_nanousd", "leased_nanousd", "spent_nanousd"
@@ -53,6 +66,11 @@ def period(interval: Interval, at_ms: int) -> Period:
 def name(limit: Limit, at_ms: int) -> str:
     """Name the window of a limit that an instant lies in, as leases carry it."""
     return keys.window_name(limit.id, period(limit.interval, at_ms).name)
+
+
+def limit_id(subject: LimitSubject, subject_id: str, interval: Interval) -> str:
+    """Name a limit: `org.month`, `workspace.<id>.day`, `member.<id>.week`, `key.<lookup id>.all`."""
+    return f"{_of_subject(subject, subject_id)}{interval.value.lower()}"
 
 
 def limit_item(limit: Limit) -> Item:
@@ -100,10 +118,50 @@ def new_limit(limit: Limit, wanted: Limit) -> Update:
     return Update(keys.limit(limit.account, limit.id), (Equals("ver", limit.ver),), changes)
 
 
+def removing(limit: Limit) -> Delete:
+    """Return the deletion of a limit, if it is still as it was read."""
+    return Delete(keys.limit(limit.account, limit.id), (Equals("ver", limit.ver),))
+
+
+def count_of(found: Item | None) -> int:
+    """Return how high an account's count of limits made and removed is; 0 if there was none yet."""
+    return msgspec.convert(found["ver"], int) if found else 0
+
+
+def counting(account: str, count: int, higher: int) -> Update:
+    """Return the update that raises an account's count of limits made and removed, if it is still as it was read."""
+    unchanged: Condition = Equals("ver", count) if count else Absent("ver")
+    return Update(keys.limits_ver(account), (unchanged,), (Set("ver", higher),))
+
+
 def follow(window: Window, limit_nanousd: NanoUsd) -> Update:
     """Return the update that lets a window follow its limit."""
     changes = (Set(LIMIT, limit_nanousd), Add(HEADROOM, limit_nanousd - window.limit_nanousd))
     return Update(keys.window(window.account, window.key), (Exists(HEADROOM),), changes)
+
+
+def limits_of(account: str, after: str | None) -> Query:
+    """Return the query for all limits of an account."""
+    first = keys.limit(account, "")
+    return Query(partition=first.partition, prefix=first.sort, consistent=True, after=after)
+
+
+def limits_of_subject(account: str, subject: LimitSubject, subject_id: str) -> Query:
+    """Return the query for the limits of one subject, which are few."""
+    first = keys.limit(account, _of_subject(subject, subject_id))
+    return Query(partition=first.partition, prefix=first.sort, consistent=True)
+
+
+def windows_of(account: str, after: str | None) -> Query:
+    """Return the query for all windows of an account: those of one limit follow each other, by time."""
+    return Query(
+        partition=keys.window(account, keys.WINDOW_PREFIX).partition, prefix=keys.WINDOW_PREFIX, consistent=True, after=after
+    )
+
+
+def _of_subject(subject: LimitSubject, subject_id: str) -> str:
+    """Return what the ids of a subject's limits begin with; those of an organisation have no name in them."""
+    return f"{subject.value}.{subject_id}." if subject_id else f"{subject.value}."
 
 
 def _start_ms(day: date) -> int:

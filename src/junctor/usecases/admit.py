@@ -1,21 +1,23 @@
-"""Who calls: from an API key to an account.
+"""Who calls, and who manages: from an API key to an account.
 
-Every refusal runs one HMAC and one comparison and says the same, so that nothing can be learned by trying. What was read of a
-key is believed for at most a minute, so a disabled key is refused within a minute everywhere. A store that does not answer
-refuses as unavailable, never as an invalid key.
+Every refusal runs one HMAC and one comparison and says the same, so that nothing can be learned by trying. A key is good only
+while its organisation, its member and its workspace are. What was read of all these is believed for at most a minute, so what
+is disabled or removed is refused within a minute everywhere. A store that does not answer refuses as unavailable, never as an
+invalid key.
 """
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from msgspec import Struct
 
-from junctor.domain.account import ApiKey, Caller, KeyScope, KeySecret
+from junctor.domain.account import Actor, ApiKey, Caller, KeyScope, KeySecret, MemberRole
 from junctor.domain.errors import ApiKeyInvalidError, LedgerUnavailableError, ScopeMissingError
 from junctor.policy import api_keys
 from junctor.ports.ambient import Clock
 from junctor.ports.secrets import Secrets
-from junctor.ports.table import StoreError, Table
+from junctor.ports.table import PARTITION, SORT, Item, Key, StoreError, Table
 from junctor.records import accounts, keys
 
 CACHE_MAX_S = 60.0
@@ -23,8 +25,16 @@ CACHE_ENTRIES_MAX = 50_000
 _NOBODY = bytes(32)
 
 
+class _Known(Struct, frozen=True):
+    """What is believed of a key: itself, what its member may do, and whether what it belongs to stands."""
+
+    key: ApiKey
+    role: MemberRole
+    stands: bool
+
+
 class _Entry(Struct, frozen=True):
-    key: ApiKey | None
+    known: _Known | None
     until_s: float
 
 
@@ -37,30 +47,40 @@ class Admission:
         self._clock = clock
         self._cache_s = min(cache_s, CACHE_MAX_S)
         self._cache: OrderedDict[str, _Entry] = OrderedDict()
-        self._reading: dict[str, asyncio.Task[ApiKey | None]] = {}
+        self._reading: dict[str, asyncio.Task[_Known | None]] = {}
 
     async def admit(self, text: str | None, scope: KeyScope) -> Caller:
         """Tell who calls.
 
         Raises:
-            ApiKeyInvalidError: the key is missing, malformed, unknown, disabled or expired.
+            ApiKeyInvalidError: the key is missing, malformed, unknown, disabled or expired, or what it belongs to is.
             ScopeMissingError: the key is valid, but not for this kind of call.
             LedgerUnavailableError: the key cannot be looked up at present.
         """
+        key = (await self._prove(text, frozenset({scope}))).key
+        return Caller(
+            key.account, key.lookup_id, key.workspace, key.member, key.allowed_models, key.allowed_providers, key.rates
+        )
+
+    async def admit_actor(self, text: str | None, scopes: frozenset[KeyScope]) -> Actor:
+        """Tell who manages. Raises as `admit`."""
+        known = await self._prove(text, scopes)
+        return Actor(known.key.account, known.key.lookup_id, known.key.scope, known.role, known.key.member)
+
+    async def _prove(self, text: str | None, scopes: frozenset[KeyScope]) -> _Known:
         parsed = api_keys.parse(text) if text else None
-        key = await self._find(parsed.lookup_id) if parsed else None
-        secret = self._secret(key, parsed.tag) if key and parsed else None
+        known = await self._find(parsed.lookup_id) if parsed else None
+        secret = self._secret(known.key, parsed.tag) if known and parsed else None
         peppers = self._secrets.peppers()
         pepper = peppers.by_version.get(secret.pepper_version if secret else peppers.current, _NOBODY)
         digest = api_keys.digest(pepper, parsed.material if parsed else b"")
         proven = api_keys.same(digest, secret.digest if secret else _NOBODY)
-        if key is None or secret is None or not proven or not self._live(key) or pepper is _NOBODY:
+        if known is None or secret is None or not proven or not self._live(known) or pepper is _NOBODY:
             raise ApiKeyInvalidError
-        if key.scope is not scope:
-            raise ScopeMissingError("This API key is not for this kind of call.", scope=scope.value)
-        return Caller(
-            key.account, key.lookup_id, key.workspace, key.member, key.allowed_models, key.allowed_providers, key.rates
-        )
+        if known.key.scope not in scopes:
+            wanted = ", ".join(sorted(scope.value for scope in scopes))
+            raise ScopeMissingError("This API key is not for this kind of call.", scope=wanted)
+        return known
 
     def _secret(self, key: ApiKey, tag: str) -> KeySecret | None:
         """Return the live secret of a key that a text may be, told by its checksum."""
@@ -68,14 +88,15 @@ class Admission:
         live = (secret for secret in key.secrets if secret.until_ms is None or now_ms < secret.until_ms)
         return next((secret for secret in live if secret.tag == tag), None)
 
-    def _live(self, key: ApiKey) -> bool:
-        return not key.disabled and (key.expires_at_ms is None or self._clock.now_ms() < key.expires_at_ms)
+    def _live(self, known: _Known) -> bool:
+        key = known.key
+        return known.stands and not key.disabled and (key.expires_at_ms is None or self._clock.now_ms() < key.expires_at_ms)
 
-    async def _find(self, lookup_id: str) -> ApiKey | None:
+    async def _find(self, lookup_id: str) -> _Known | None:
         entry = self._cache.get(lookup_id)
         if entry is not None and self._clock.monotonic_s() < entry.until_s:
             self._cache.move_to_end(lookup_id)
-            return entry.key
+            return entry.known
         task = self._reading.get(lookup_id)
         if task is None:
             task = asyncio.create_task(self._read(lookup_id))
@@ -86,12 +107,35 @@ class Admission:
         except StoreError as error:
             raise LedgerUnavailableError("API keys cannot be looked up at present.", 1.0) from error
 
-    async def _read(self, lookup_id: str) -> ApiKey | None:
+    async def _read(self, lookup_id: str) -> _Known | None:
         asked_at_s = self._clock.monotonic_s()
         found = await self._table.get(keys.api_key(lookup_id))
-        key = accounts.api_key_of(found.item) if found.item is not None else None
-        self._cache[lookup_id] = _Entry(key, asked_at_s + self._cache_s)
+        known = await self._known(accounts.api_key_of(found.item)) if found.item is not None else None
+        self._cache[lookup_id] = _Entry(known, asked_at_s + self._cache_s)
         self._cache.move_to_end(lookup_id)
         if len(self._cache) > CACHE_ENTRIES_MAX:
             self._cache.popitem(last=False)
-        return key
+        return known
+
+    async def _known(self, key: ApiKey) -> _Known:
+        if key.scope is KeyScope.OPERATOR:
+            return _Known(key, MemberRole.ADMIN, stands=key.account == "")
+        page = await self._table.batch_get((keys.account(key.account), *accounts.belongings(key)))
+        return _judged(key, page.items)
+
+
+def _judged(key: ApiKey, items: Iterable[Item]) -> _Known:
+    """Judge a key by the items of what it belongs to, of which any may be missing."""
+    found = {Key(str(item[PARTITION]), str(item[SORT])): item for item in items}
+    account = found.get(keys.account(key.account))
+    stands = account is not None and not accounts.account_of(account).disabled
+    role = MemberRole.ADMIN
+    if key.member is not None:
+        item = found.get(keys.member(key.account, key.member))
+        member = accounts.member_of(item) if item is not None else None
+        stands = stands and member is not None and not member.disabled
+        role = member.role if member is not None else MemberRole.MEMBER
+    if key.workspace is not None:
+        item = found.get(keys.workspace(key.account, key.workspace))
+        stands = stands and item is not None and accounts.workspace_of(item) is not None
+    return _Known(key, role, stands)

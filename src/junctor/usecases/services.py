@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from junctor.domain.call import Snapshots
+from junctor.ledger.allowance.allowance import Allowance
 from junctor.ledger.ledger import Ledger
 from junctor.ports.ambient import Clock, Dice
 from junctor.ports.telemetry import Telemetry
@@ -19,6 +20,7 @@ class Services:
     snapshots: Callable[[], Snapshots]
     upstream: Upstream
     ledger: Ledger
+    allowance: Allowance
     clock: Clock
     dice: Dice
     telemetry: Telemetry

@@ -9,17 +9,19 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
+import msgspec
+
 from junctor.domain.call import Call, Hold, Outcome
+from junctor.domain.completion import FinishReason
 from junctor.domain.errors import DeadlineError, JunctorError, NoEligibleEndpointError
 from junctor.domain.lease import SlotState
-from junctor.domain.routing import Plan
-from junctor.ledger.ledger import Holding
-from junctor.policy import routing
+from junctor.domain.routing import Adjustment, Plan
+from junctor.ledger.ledger import VOID, Holding
+from junctor.policy import ceilings, counting, routing
 from junctor.ports.telemetry import Counter
 from junctor.usecases.services import Services
 from junctor.usecases.trail import Trail
 
-VOID = Outcome(state=SlotState.VOID)
 VOID_WAIT_S, VOID_WAIT_LEAST_S = 2.0, 0.1
 """How long an error waits for its slot to end: at most, and where the deadline has passed."""
 
@@ -34,6 +36,67 @@ def plan(services: Services, call: Call, trail: Trail) -> Plan:
     if not planned.candidates:
         raise NoEligibleEndpointError(call.spec.model, planned.excluded)
     return planned
+
+
+@asynccontextmanager
+async def allowed(services: Services, call: Call, trail: Trail) -> AsyncGenerator[None, None]:
+    """Let a call in by its key's rates, and correct its tokens at the end.
+
+    Raises:
+        RateLimitedError: the key's minute, or its calls at one time, are used up.
+        DeadlineError: the caller's time is up.
+    """
+    caller = call.caller
+    try:
+        async with asyncio.timeout_at(call.deadline_at):
+            permit = await services.allowance.take(
+                caller.account, caller.key, caller.rates, counting.expected_tokens(call.spec)
+            )
+    except TimeoutError:
+        raise DeadlineError("rates") from None
+    try:
+        yield
+    finally:
+        services.allowance.give_back(permit, trail.usage.input_tokens + trail.usage.output_tokens)
+
+
+async def begin(services: Services, call: Call, plan: Plan, trail: Trail) -> tuple[Holding, Call]:
+    """Set aside what a call may cost; return the call as it is sent upstream: with a shorter answer if the money asks for it.
+
+    Raises:
+        JunctorError: as Ledger.begin; nothing was asked of any provider.
+    """
+    try:
+        async with asyncio.timeout_at(call.deadline_at):
+            holding = await services.ledger.begin(call, plan)
+    except TimeoutError:
+        raise DeadlineError("ledger") from None
+    cap = holding.output_cap
+    if cap is None:
+        return holding, call
+    trail.adjustments = (Adjustment("max_tokens", str(cap)),)
+    return holding, msgspec.structs.replace(call, spec=msgspec.structs.replace(call.spec, max_tokens=cap))
+
+
+def outcome(trail: Trail, hold: Hold, call: Call, *, upstream_id: str | None, whole: bool) -> Outcome:
+    """Return what became of a call that was answered, and what it costs: nothing if an error came and no output.
+
+    `whole`: whether the answer came to its own end; if not, the caller pays at most what is held.
+    """
+    served = trail.served
+    assert served is not None  # noqa: S101 - the call was answered
+    empty = trail.usage.output_tokens == 0 and trail.finish_reason in (None, FinishReason.ERROR)
+    cost = 0 if empty else ceilings.charge(call.spec, served, trail.usage, hold.generation.started_at_ms)
+    return Outcome(
+        state=SlotState.SETTLED,
+        cost_nanousd=cost,
+        within_hold=not whole,
+        candidate=served,
+        usage=trail.usage,
+        finish_reason=trail.finish_reason,
+        upstream_id=upstream_id,
+        time_to_first_token_ms=trail.time_to_first_token_ms,
+    )
 
 
 @asynccontextmanager

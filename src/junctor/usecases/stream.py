@@ -2,14 +2,14 @@
 
 As a Complete until the commit point; then deltas leave as they come, those of one read together, and are counted as they pass.
 Whatever ends it (finish, a broken upstream, a caller who left, the deadline) ends its slot: the provider's usage is settled, or
-our own count of what was delivered.
+our own count of what was delivered, up to what is held. An answer for which nobody set a bound has more held as it grows.
 """
 
 from collections.abc import AsyncGenerator
 
 from junctor.domain.call import Call, Finished, Hold, Opened, Outcome, Receipt, StreamEvent
-from junctor.domain.completion import CompletionSpec, Delta, FinishReason, StreamEnd, Usage
-from junctor.domain.errors import DeadlineError, JunctorError, StreamInterruptedError
+from junctor.domain.completion import ChoiceEnd, CompletionSpec, Delta, FinishReason, StreamEnd, Usage
+from junctor.domain.errors import DeadlineError, JunctorError, LedgerUnavailableError, StreamInterruptedError
 from junctor.domain.routing import Attempt, AttemptOutcome, Candidate, Failure, FailureKind
 from junctor.policy import counting, visible
 from junctor.ports.upstream import Batch
@@ -17,48 +17,84 @@ from junctor.usecases import attempt, settle
 from junctor.usecases.services import Services
 from junctor.usecases.trail import Trail
 
+EXTEND_AT = 0.8
+"""By which share of what is held an answer has come when more is held."""
+CREDITS = "credits"
+"""Why an answer ended that the organisation's money, or a limit, did not cover any further."""
+
 
 async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator[tuple[StreamEvent, ...], None]:
     """Answer a call step by step: what became known together comes together, a Finished last. Raises JunctorError."""
     plan = settle.plan(services, call, trail)
-    holding = services.ledger.begin(call, plan)
-    async with settle.void_on_error(services, holding, call, trail):
-        work = attempt.begin(services, call, plan, trail)
-        candidate, flow = await settle.beside(services, holding, call, work)
+    async with settle.allowed(services, call, trail):
+        holding, sent = await settle.begin(services, call, plan, trail)
+        async with settle.void_on_error(services, holding, call, trail):
+            work = attempt.begin(services, sent, plan, trail)
+            candidate, flow = await settle.beside(services, holding, call, work)
+            try:
+                hold = await settle.held(services, holding, call)
+            except BaseException:
+                await flow.batches.aclose()
+                raise
+
+        trail.generation_id = hold.generation.id
+        count = _Count(call.spec, holding.output_tokens if holding.may_outgrow else None)
         try:
-            hold = await settle.held(services, holding, call)
+            yield (Opened(hold.generation.id, candidate), *count.deltas(flow.first))
+            while count.ending is None:
+                deltas = count.deltas(visible.seen(await anext(flow.batches), call.spec))
+                if deltas:
+                    yield deltas
+                if count.outgrows:
+                    await _extend(services, hold, count)
         except BaseException:
-            await flow.batches.aclose()
+            trail.receipt = Receipt(hold.generation.id, pending=True)
+            services.ledger.settle_later(hold, _outcome(trail, hold, call, count))
             raise
+        finally:
+            await flow.batches.aclose()
 
-    trail.generation_id = hold.generation.id
-    count = _Count(call.spec)
+        trail.receipt = await services.ledger.settle(hold, _outcome(trail, hold, call, count))
+        if isinstance(count.ending, Failure):
+            raise _interrupted(trail, hold, count.ending)
+        yield (_finished(trail, candidate, count.ending),)
+
+
+async def _extend(services: Services, hold: Hold, count: "_Count") -> None:
+    """Hold more for an answer that grows beyond what is held; where the money does not allow it, the answer ends here."""
     try:
-        yield (Opened(hold.generation.id, candidate), *count.deltas(flow.first))
-        while count.ending is None:
-            deltas = count.deltas(visible.seen(await anext(flow.batches), call.spec))
-            if deltas:
-                yield deltas
-    except BaseException:
-        trail.receipt = Receipt(hold.generation.id, pending=True)
-        services.ledger.settle_later(hold, _outcome(trail, candidate, count))
-        raise
-    finally:
-        await flow.batches.aclose()
-
-    trail.receipt = await services.ledger.settle(hold, _outcome(trail, candidate, count))
-    if isinstance(count.ending, Failure):
-        raise _interrupted(trail, hold, count.ending)
-    yield (_finished(trail, candidate, count.ending),)
+        extended = await services.ledger.extend(hold)
+    except LedgerUnavailableError:
+        extended = False
+    if extended:
+        count.covered()
+    else:
+        count.ending = StreamEnd(choices=(ChoiceEnd(0, FinishReason.LENGTH, CREDITS),))
 
 
 class _Count:
-    """What passed: the bytes of output and, once it came, the end."""
+    """What passed: the bytes of output and, once it came, the end.
 
-    def __init__(self, spec: CompletionSpec) -> None:
+    `held_tokens`: output for which money is held; None where no more will be needed.
+    """
+
+    def __init__(self, spec: CompletionSpec, held_tokens: int | None) -> None:
         self._spec = spec
         self._output_bytes = 0
+        self._held_tokens = held_tokens
         self.ending: StreamEnd | Failure | None = None
+
+    @property
+    def outgrows(self) -> bool:
+        """Whether more should be held, by our own count, as the answer goes on."""
+        if self._held_tokens is None or self.ending is not None:
+            return False
+        return counting.tokens(self._output_bytes) >= EXTEND_AT * self._held_tokens
+
+    def covered(self) -> None:
+        """Note that half as much again is held."""
+        if self._held_tokens is not None:
+            self._held_tokens += self._held_tokens // 2
 
     def deltas(self, batch: Batch) -> tuple[Delta, ...]:
         """Take a batch and return its deltas."""
@@ -76,11 +112,12 @@ class _Count:
         return counting.estimate(self._spec, self._output_bytes)
 
 
-def _outcome(trail: Trail, candidate: Candidate, count: _Count) -> Outcome:
+def _outcome(trail: Trail, hold: Hold, call: Call, count: _Count) -> Outcome:
     end = count.ending if isinstance(count.ending, StreamEnd) else None
     trail.usage = count.usage()
     trail.finish_reason = end.choices[0].finish_reason if end else FinishReason.ERROR
-    return trail.outcome(candidate, end.upstream_id if end else None)
+    whole = end is not None and end.choices[0].native_finish_reason != CREDITS
+    return settle.outcome(trail, hold, call, upstream_id=end.upstream_id if end else None, whole=whole)
 
 
 def _interrupted(trail: Trail, hold: Hold, failure: Failure) -> JunctorError:
@@ -92,6 +129,7 @@ def _interrupted(trail: Trail, hold: Hold, failure: Failure) -> JunctorError:
         "The provider broke off after the answer had begun.",
         generation_id=hold.generation.id,
         delivered_tokens=str(trail.usage.output_tokens),
+        cost_nanousd=_cost(trail),
     )
 
 
@@ -105,3 +143,9 @@ def _finished(trail: Trail, candidate: Candidate, end: StreamEnd) -> Finished:
         time_to_first_token_ms=trail.time_to_first_token_ms or 0,
         latency_ms=trail.elapsed_ms(),
     )
+
+
+def _cost(trail: Trail) -> str:
+    """Return what was charged, as errors tell it; empty while the billing is pending."""
+    cost = trail.receipt.cost_nanousd if trail.receipt else None
+    return "" if cost is None else str(cost)

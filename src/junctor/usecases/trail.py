@@ -3,10 +3,9 @@
 import base64
 from collections.abc import Sequence
 
-from junctor.domain.account import Caller
-from junctor.domain.call import Outcome, Receipt, Route
+from junctor.domain.account import Actor, Caller
+from junctor.domain.call import Receipt, Route
 from junctor.domain.completion import FinishReason, Usage
-from junctor.domain.lease import SlotState
 from junctor.domain.routing import Adjustment, Attempt, Candidate
 from junctor.ports.telemetry import Counter, RequestLine
 from junctor.usecases.services import Services
@@ -22,10 +21,11 @@ class Trail:
         self._method = method
         self._started_s = services.clock.monotonic_s()
         self._incident = ""
-        self.caller: Caller | None = None
+        self.caller: Caller | Actor | None = None
         self.requested_model = ""
         self.served: Candidate | None = None
         self.attempts: list[Attempt] = []
+        self.adjustments: tuple[Adjustment, ...] = ()
         self.usage = Usage()
         self.finish_reason: FinishReason | None = None
         self.time_to_first_token_ms: int | None = None
@@ -36,24 +36,13 @@ class Trail:
         """Return the milliseconds since the call was received."""
         return int((self._services.clock.monotonic_s() - self._started_s) * 1000)
 
-    def outcome(self, served: Candidate, upstream_id: str | None) -> Outcome:
-        """Return what became of a call that was answered, for the ledger."""
-        return Outcome(
-            state=SlotState.SETTLED,
-            candidate=served,
-            usage=self.usage,
-            finish_reason=self.finish_reason,
-            upstream_id=upstream_id,
-            time_to_first_token_ms=self.time_to_first_token_ms,
-        )
-
     def route(self, served: Candidate, dropped: Sequence[str]) -> Route:
         """Return where a call that was answered went, for the caller; `dropped` names the parameters that were left out."""
         return Route(
             requested_model=self.requested_model,
             served=served,
             attempts=tuple(self.attempts),
-            adjustments=tuple(map(Adjustment, dropped)),
+            adjustments=(*self.adjustments, *map(Adjustment, dropped)),
         )
 
     def incident(self, error: BaseException) -> str:

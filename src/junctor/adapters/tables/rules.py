@@ -93,9 +93,7 @@ def applied(operation: Operation, old: Item | None) -> Item | None:
         case PutNew(item):
             return item
         case Update(key, _, changes):
-            result = changed(key, old, changes)
-            check_size(result)
-            return result
+            return changed(key, old, changes)
         case Delete():
             return None
         case Check():
@@ -109,7 +107,7 @@ def decide(operation: Operation, old: Item | None) -> tuple[Done | Refused, Item
     if not allowed(operation, old):
         return Refused(old, 0, Capacity(write_units=write_units(old))), old
     new = applied(operation, old)
-    capacity = Capacity(write_units=write_units(old, new))
+    capacity = Capacity(write_units=_write_units(_size(old), _checked_size(new)))
     return Done(new if isinstance(operation, Update) else None, capacity), new
 
 
@@ -119,9 +117,11 @@ def decide_all(operations: Sequence[Operation], olds: Sequence[Item | None]) -> 
         if not allowed(operation, old):
             return Refused(old, index, Capacity(write_units=transaction_units(olds, olds))), olds
     news = [applied(operation, old) for operation, old in zip(operations, olds, strict=True)]
-    if sum(item_size(new) for new in news if new is not None) > TRANSACT_BYTES_MAX:
+    sizes = [_checked_size(new) for new in news]
+    if sum(sizes) > TRANSACT_BYTES_MAX:
         raise ValueError(f"a transaction's items have more than {TRANSACT_BYTES_MAX} bytes")
-    return Done(None, Capacity(write_units=transaction_units(olds, news))), news
+    units = sum([2 * _write_units(_size(old), size) for old, size in zip(olds, sizes, strict=True)])
+    return Done(None, Capacity(write_units=units)), news
 
 
 def writes_of(
@@ -137,7 +137,7 @@ def writes_of(
 
 def write_units(*items: Item | None) -> float:
     """Return the units of one write: by the larger of the item before and after, at least one."""
-    return float(max(1, *(_units(item, WRITE_UNIT_BYTES) for item in items)))
+    return _write_units(*[_size(item) for item in items])
 
 
 def transaction_units(olds: Sequence[Item | None], news: Sequence[Item | None]) -> float:
@@ -151,5 +151,13 @@ def read_units(size: int, *, consistent: bool) -> float:
     return units if consistent else units / 2
 
 
-def _units(item: Item | None, unit: int) -> int:
-    return 0 if item is None else -(-item_size(item) // unit)
+def _write_units(*sizes: int) -> float:
+    return float(max(1, -(-max(sizes) // WRITE_UNIT_BYTES)))
+
+
+def _size(item: Item | None) -> int:
+    return 0 if item is None else item_size(item)
+
+
+def _checked_size(item: Item | None) -> int:
+    return 0 if item is None else check_size(item)

@@ -8,20 +8,23 @@ expired items only when told to. Capacity is counted as DynamoDB does, without i
 
 import asyncio
 import contextlib
-import hashlib
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from typing import TypeVar
+
+import msgspec
 
 from junctor.adapters.tables.faults import CALM, Fault, FaultDice, FaultPlan
 from junctor.adapters.tables.paging import Place, check_query, cut_page, place_of, start_of, wanted
 from junctor.adapters.tables.rules import decide, decide_all, read_units, transaction_units, write_units, writes_of
 from junctor.adapters.tables.values import (
     TOKEN_LIFE_S,
+    MeasuredItem,
     check_batch,
     check_key,
     check_operation,
     check_transaction,
+    copy_item,
     item_size,
     operation_key,
     table_token,
@@ -33,6 +36,7 @@ from junctor.ports.table import (
     Delete,
     Done,
     Found,
+    IndexSpec,
     Item,
     Key,
     Operation,
@@ -59,35 +63,60 @@ _REFUSALS: dict[Fault, type[StoreError]] = {
 
 
 class _Shelf:
-    """One table's items, with as much of their past as an eventual read may show."""
+    """One table's items, with as much of their past as an eventual read may show. No item on it is ever changed, but replaced.
 
-    def __init__(self) -> None:
-        self._partitions: dict[str, dict[str, list[tuple[float, Item | None]]]] = {}
+    `_places` keeps in order where each item lies or lay, by the index's name (empty for the table itself) and the partition.
+    """
+
+    def __init__(self, spec: TableSpec) -> None:
+        self._indexes = (None, *spec.indexes)
+        self._versions: dict[Key, list[tuple[float, Item | None]]] = {}
+        self._places: dict[tuple[str, str], list[Place]] = {}
 
     def read(self, key: Key, instant: float) -> Item | None:
         """Return the item as it was at this instant."""
-        found: Item | None = None
-        for since, item in self._partitions.get(key.partition, {}).get(key.sort, ()):
-            if since <= instant:
-                found = item
-        return found
+        return next((item for since, item in reversed(self._versions.get(key, ())) if since <= instant), None)
 
     def write(self, key: Key, item: Item | None, now: float, forget_before: float) -> None:
         """Make this the item from now on, and forget what no read can show any more."""
-        versions = self._partitions.setdefault(key.partition, {}).setdefault(key.sort, [])
-        versions.append((now, item))
+        versions = self._versions.setdefault(key, [])
+        before = self._places_of(versions)
+        versions.append((now, None if item is None else MeasuredItem(item)))
         while len(versions) > 1 and versions[1][0] <= forget_before:
             del versions[0]
+        after = self._places_of(versions)
+        for name, place in after - before:
+            insort(self._places.setdefault((name, place[0]), []), place)
+        for name, place in before - after:
+            self._places[name, place[0]].remove(place)
         if len(versions) == 1 and item is None:
-            del self._partitions[key.partition][key.sort]
+            del self._versions[key]
 
-    def items(self, instant: float, partition: str | None = None) -> Iterator[tuple[Key, Item]]:
-        """Yield the items of one partition, or all, as they were at this instant."""
-        for name in self._partitions if partition is None else (partition,):
-            for sort in self._partitions.get(name, ()):
-                item = self.read(Key(name, sort), instant)
-                if item is not None:
-                    yield Key(name, sort), item
+    def items(self, instant: float) -> Iterator[tuple[Key, Item]]:
+        """Yield all items as they were at this instant."""
+        for key in self._versions:
+            item = self.read(key, instant)
+            if item is not None:
+                yield key, item
+
+    def rows(self, index: IndexSpec | None, query: Query, instant: float) -> Iterator[tuple[Place, Item]]:
+        """Yield what a query asks for as it was at this instant, in ascending order."""
+        places = self._places.get((query.index or "", query.partition), [])
+        low = query.between[0] if query.between else query.prefix
+        for number in range(bisect_left(places, (query.partition, low)), len(places)):
+            place = places[number]
+            if not wanted(query, place):
+                return
+            item = self.read(Key(*place[-2:]), instant)
+            if item is not None and place_of(index, item) == place:
+                yield place, item
+
+    def _places_of(self, versions: Sequence[tuple[float, Item | None]]) -> set[tuple[str, Place]]:
+        found: set[tuple[str, Place]] = set()
+        for index in self._indexes:
+            places = [place_of(index, item) for _, item in versions if item is not None]
+            found.update((index.name if index else "", place) for place in places if place is not None)
+        return found
 
 
 class SimulatedStore:
@@ -96,7 +125,7 @@ class SimulatedStore:
     def __init__(self, seed: int = 0, *, plan: FaultPlan = CALM) -> None:
         self.dice = FaultDice(seed, plan)
         self._shelves: dict[str, _Shelf] = {}
-        self._tokens: dict[str, tuple[float, bytes]] = {}
+        self._tokens: dict[str, tuple[float, Sequence[Operation]]] = {}
         self._closed = False
 
     def table(self, spec: TableSpec) -> "SimulatedTable":
@@ -106,7 +135,7 @@ class SimulatedStore:
     async def create(self, specs: Sequence[TableSpec]) -> None:
         """Make the tables that are missing."""
         for spec in specs:
-            self._shelves.setdefault(spec.name, _Shelf())
+            self._shelves.setdefault(spec.name, _Shelf(spec))
 
     async def close(self) -> None:
         """Refuse all later calls; what is on its way may still arrive."""
@@ -114,7 +143,7 @@ class SimulatedStore:
 
     def items(self, spec: TableSpec) -> list[Item]:
         """Return all items of a table as they are now, for a simulation's checkers."""
-        return [deepcopy(item) for _, item in self.shelf(spec).items(_now())]
+        return [copy_item(item) for _, item in self.shelf(spec).items(_now())]
 
     def sweep(self, spec: TableSpec, now_s: int) -> None:
         """Take away the items that expired before this Unix second, as a table's broom does at some time or other."""
@@ -137,16 +166,17 @@ class SimulatedStore:
     def repeats(self, operations: Sequence[Operation], token: str) -> bool:
         """Judge whether a transaction was applied under this token before. Raises ValueError if it was another one."""
         now = _now()
-        self._tokens = {known: entry for known, entry in self._tokens.items() if entry[0] > now}
+        while self._tokens and self._tokens[oldest := next(iter(self._tokens))][0] <= now:
+            del self._tokens[oldest]
         if token not in self._tokens:
             return False
-        if self._tokens[token][1] != _fingerprint(operations):
+        if repr(self._tokens[token][1]) != repr(operations):
             raise ValueError("a transaction's token was used for other operations")
         return True
 
     def remember(self, operations: Sequence[Operation], token: str) -> None:
         """Note that a transaction was applied under this token."""
-        self._tokens[token] = (_now() + TOKEN_LIFE_S, _fingerprint(operations))
+        self._tokens[token] = (_now() + TOKEN_LIFE_S, operations)
 
     async def read(self, spec: TableSpec, look: Callable[[_Shelf, float], _Answer], *, consistent: bool) -> _Answer:
         """Carry a read there and back. `look` is given the items and the instant whose state it may see."""
@@ -154,7 +184,7 @@ class SimulatedStore:
         await asyncio.sleep(self.dice.latency_s())
         if fault is Fault.THROTTLED:
             raise ThrottledError("the simulation throttles this read")
-        if fault in {Fault.REPLY_LOST, Fault.DROPPED, Fault.DELAYED, Fault.UNAVAILABLE}:
+        if fault in (Fault.REPLY_LOST, Fault.DROPPED, Fault.DELAYED, Fault.UNAVAILABLE):
             raise UnavailableError("the simulation loses this read")
         answer = look(self.shelf(spec), _now() - (0.0 if consistent else self.dice.age_s()))
         await asyncio.sleep(self.dice.latency_s())
@@ -163,10 +193,10 @@ class SimulatedStore:
     async def write(self, apply: Callable[[], _Answer]) -> _Answer:
         """Carry a write there and back, or let it be lost, delayed or repeated on its way."""
         fault = self.dice.strike()
-        if fault in _REFUSALS:
+        if fault is not Fault.NONE and fault in _REFUSALS:
             await asyncio.sleep(self.dice.latency_s())
             raise _REFUSALS[fault]("the simulation refuses this write")
-        if fault in {Fault.DROPPED, Fault.DELAYED}:
+        if fault is Fault.DROPPED or fault is Fault.DELAYED:
             if fault is Fault.DELAYED:
                 asyncio.get_running_loop().call_later(self.dice.delay_s(), _apply_unheard, apply)
             await asyncio.sleep(self.dice.latency_s())
@@ -215,9 +245,9 @@ class SimulatedTable:
         check_key(key)
 
         def look(shelf: _Shelf, instant: float) -> Found:
-            item = deepcopy(shelf.read(key, instant))
+            item = shelf.read(key, instant)
             size = 0 if item is None else item_size(item)
-            return Found(item, Capacity(read_units=read_units(size, consistent=consistent)))
+            return Found(_copied(item), Capacity(read_units=read_units(size, consistent=consistent)))
 
         return await self._store.read(self._spec, look, consistent=consistent)
 
@@ -227,15 +257,13 @@ class SimulatedTable:
         start = start_of(index, query)
 
         def look(shelf: _Shelf, instant: float) -> Page:
-            rows: list[tuple[Place, Item]] = []
-            for _, item in shelf.items(instant, query.partition if index is None else None):
-                place = place_of(index, item)
-                if place is None or not wanted(query, place):
-                    continue
-                if start is None or (place < start if query.descending else place > start):
-                    rows.append((place, item))
-            rows.sort(key=lambda row: row[0], reverse=query.descending)
-            return deepcopy(cut_page(rows, query.limit, consistent=query.consistent))
+            rows = list(shelf.rows(index, query, instant))
+            if query.descending:
+                rows.reverse()
+            if start is not None:
+                rows = [row for row in rows if (row[0] < start if query.descending else row[0] > start)]
+            page = cut_page(rows, query.limit, consistent=query.consistent)
+            return msgspec.structs.replace(page, items=tuple([copy_item(item) for item in page.items]))
 
         return await self._store.read(self._spec, look, consistent=query.consistent)
 
@@ -265,7 +293,7 @@ class SimulatedTable:
                 for key, _, new in writes_of(checked, olds, news):
                     self._store.put(self._spec, key, new)
                 self._store.remember(checked, own_token)
-            return deepcopy(answer)
+            return _answered(answer)
 
         return await self._store.write(apply)
 
@@ -276,7 +304,8 @@ class SimulatedTable:
         def look(shelf: _Shelf, instant: float) -> Page:
             found = [shelf.read(key, instant) for key in distinct]
             units = sum(read_units(0 if item is None else item_size(item), consistent=True) for item in found)
-            return deepcopy(Page(tuple(item for item in found if item is not None), None, Capacity(read_units=units)))
+            items = tuple([copy_item(item) for item in found if item is not None])
+            return Page(items, None, Capacity(read_units=units))
 
         return await self._store.read(self._spec, look, consistent=True)
 
@@ -301,7 +330,7 @@ class SimulatedTable:
             answer, new = decide(checked, self._now(key))
             if isinstance(answer, Done):
                 self._store.put(self._spec, key, new)
-            return deepcopy(answer)
+            return _answered(answer)
 
         return await self._store.write(apply)
 
@@ -319,5 +348,12 @@ def _apply_unheard(apply: Callable[[], object]) -> None:
         apply()
 
 
-def _fingerprint(operations: Sequence[Operation]) -> bytes:
-    return hashlib.sha256(repr(operations).encode()).digest()
+def _copied(item: Item | None) -> Item | None:
+    return None if item is None else copy_item(item)
+
+
+def _answered(answer: Done | Refused) -> Done | Refused:
+    """Return an answer that shares nothing with what lies on the shelf."""
+    if isinstance(answer, Done):
+        return Done(_copied(answer.item), answer.capacity)
+    return Refused(_copied(answer.old), answer.index, answer.capacity)

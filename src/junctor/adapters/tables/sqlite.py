@@ -2,8 +2,9 @@
 
 One thread writes, with group commit, WAL and synchronous=FULL, so an acknowledged write survives kill -9 and power loss.
 Another thread reads on its own connection: in WAL mode a reader never waits for the writer, a statement begun after a commit
-sees it, and the event loop never waits for a disk. One process owns a file: a second one is refused. Expired items stay
-readable until the writer sweeps them, as on DynamoDB. Reads of an index are consistent here, more than the port promises.
+sees it, and the event loop never waits for a disk. One process owns a file: a second one is refused, unless it only reads, for
+which SQLite itself answers. Expired items stay readable until the writer sweeps them, as on DynamoDB. Reads of an index are
+consistent here, more than the port promises.
 
 Measured on two shared cores: reading itself takes 6 to 9 us; through the thread a read takes 20 us when many wait, and 40 to
 70 us alone. That is the price for a loop that is never held up by a read from a cold disk or a page of 1 MB.
@@ -16,6 +17,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from junctor.adapters.tables import sqlite_rows
@@ -69,19 +71,23 @@ class StoreFormatError(StoreError):
 class SqliteStore:
     """Tables in one file. `path` None is a temporary file, which goes when the store is closed.
 
-    `now_s` is the wall clock in Unix seconds. Raises StoreInUseError, StoreFormatError.
+    `now_s` is the wall clock in Unix seconds. `read_only`: the file must be there, may be another process's at the same time,
+    and every write raises UnavailableError. Raises StoreInUseError, StoreFormatError, UnavailableError.
     """
 
-    def __init__(self, path: Path | None, *, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path | None, *, now_s: Callable[[], float] = time.time, read_only: bool = False) -> None:
         self.now_s = now_s
         self._folder: Path | None = None
+        self._lock: sqlite3.Connection | None = None
         if path is None:
             self._folder = Path(tempfile.mkdtemp(prefix="junctor-"))
             path = self._folder / "store.sqlite3"
         with contextlib.ExitStack() as undo:
-            self._lock = undo.enter_context(contextlib.closing(_lock(path)))
-            writing = undo.enter_context(contextlib.closing(_connect(path, durable=self._folder is None)))
-            reading = undo.enter_context(contextlib.closing(_connect(path, durable=self._folder is None)))
+            if not read_only:
+                self._lock = undo.enter_context(contextlib.closing(_lock(path)))
+            connect = partial(_connect_to_read, path) if read_only else partial(_connect, path, durable=self._folder is None)
+            writing = undo.enter_context(contextlib.closing(connect()))
+            reading = undo.enter_context(contextlib.closing(connect()))
             undo.pop_all()
         self.writer = WritingWorker("store-writer", writing)
         self.reader = Worker("store-reader", reading)
@@ -108,7 +114,8 @@ class SqliteStore:
         """Finish what was accepted and let go of the file. Safe to repeat."""
         await self.reader.close()
         await self.writer.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
         if self._folder is not None:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
@@ -232,10 +239,32 @@ def _connect(file: Path, *, durable: bool) -> sqlite3.Connection:
                 connection.execute(f"PRAGMA user_version = {sqlite_rows.FORMAT}")
         except sqlite3.DatabaseError:
             raise StoreFormatError("the store's file is not a store, or cannot be written") from None
-        if version not in {0, sqlite_rows.FORMAT}:
-            raise StoreFormatError(f"the store's file has format {version}, and this release knows {sqlite_rows.FORMAT}")
+        _check_format(version or sqlite_rows.FORMAT)
         undo.pop_all()
     return connection
+
+
+def _connect_to_read(file: Path) -> sqlite3.Connection:
+    """Open a file that is there so that nothing can be written. Raises StoreFormatError, UnavailableError."""
+    with contextlib.ExitStack() as undo:
+        try:
+            uri = f"{file.absolute().as_uri()}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        except sqlite3.OperationalError:
+            raise UnavailableError(f"there is no store at {file}, or it cannot be read") from None
+        undo.callback(connection.close)
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        except sqlite3.DatabaseError:
+            raise StoreFormatError("the store's file is not a store, or cannot be read") from None
+        _check_format(version)
+        undo.pop_all()
+    return connection
+
+
+def _check_format(version: int) -> None:
+    if version != sqlite_rows.FORMAT:
+        raise StoreFormatError(f"the store's file has format {version}, and this release knows {sqlite_rows.FORMAT}")
 
 
 def _lock(file: Path) -> sqlite3.Connection:

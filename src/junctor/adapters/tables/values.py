@@ -7,6 +7,7 @@ what passes on one store passes on all. Invariant: a checked item shares no muta
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import assert_never
 
 from junctor.ports.table import (
@@ -56,9 +57,8 @@ def check_item(spec: TableSpec, item: Item) -> dict[str, Value]:
     copy = {_name(name): check_value(value) for name, value in item.items()}
     _check_key_text(copy.get(PARTITION), PARTITION_BYTES_MAX)
     _check_key_text(copy.get(SORT), SORT_BYTES_MAX)
-    for name in _index_attributes(spec):
-        if name in copy:
-            _check_key_text(copy[name], SORT_BYTES_MAX)
+    for name in _index_attributes(spec) & copy.keys():
+        _check_key_text(copy[name], SORT_BYTES_MAX)
     check_size(copy)
     return copy
 
@@ -74,12 +74,13 @@ def check_size(item: Item) -> int:
 def check_value(value: Value, depth: int = 0) -> Value:
     """Return a deep copy of a value. Raises TypeError for floats and other strangers, ValueError for what cannot be stored."""
     kind = type(value)
-    if value is None or kind is bool or kind is bytes:
+    if isinstance(value, str) and kind is str:
+        if not value.isascii():
+            _check_text(value)
         return value
     if kind is int:
         return check_integer(value)
-    if isinstance(value, str) and kind is str:
-        _check_text(value)
+    if value is None or kind is bool or kind is bytes:
         return value
     if depth >= NESTING_MAX:
         raise ValueError(f"a value is nested more than {NESTING_MAX} levels deep")
@@ -88,6 +89,11 @@ def check_value(value: Value, depth: int = 0) -> Value:
     if isinstance(value, dict) and kind is dict:
         return {_name(name): check_value(part, depth + 1) for name, part in value.items()}
     raise TypeError(f"a table holds no {kind.__name__}")
+
+
+def copy_item(item: Item) -> Item:
+    """Return a deep copy of a checked item."""
+    return {name: _copy_value(value) for name, value in item.items()}
 
 
 def check_integer(value: object) -> int:
@@ -166,24 +172,48 @@ def check_batch(spec: TableSpec, items: Sequence[Item]) -> dict[Key, dict[str, V
     return {key_of(item): item for item in checked}
 
 
+class MeasuredItem(dict[str, Value]):
+    """An item that is never changed any more, with its size, so that it is measured once."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, item: Item) -> None:
+        super().__init__(item)
+        self.size = item_size(item)
+
+
 def item_size(item: Item) -> int:
     """Return an item's size in bytes as DynamoDB counts it (developer guide, "item sizes and formats")."""
-    return sum(len(name.encode()) + _value_size(value) for name, value in item.items())
+    if isinstance(item, MeasuredItem):
+        return item.size
+    size = 0
+    for name, value in item.items():
+        size += len(name) if name.isascii() else len(name.encode())
+        size += len(value) if isinstance(value, str) and value.isascii() else _value_size(value)
+    return size
 
 
 def _value_size(value: Value) -> int:
+    if isinstance(value, str):
+        return len(value.encode())
     if value is None or isinstance(value, bool):
         return 1
     if isinstance(value, int):
         digits = len(str(abs(value)).rstrip("0"))
         return (digits + 1) // 2 + 1 + (value < 0)
-    if isinstance(value, str):
-        return len(value.encode())
     if isinstance(value, bytes):
         return len(value)
     if isinstance(value, list):
         return 3 + sum(1 + _value_size(part) for part in value)
     return 3 + sum(1 + len(name.encode()) + _value_size(part) for name, part in value.items())
+
+
+def _copy_value(value: Value) -> Value:
+    if isinstance(value, list):
+        return [_copy_value(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _copy_value(part) for name, part in value.items()}
+    return value
 
 
 def _check_conditions(conditions: Iterable[Condition]) -> None:
@@ -231,8 +261,9 @@ def _check_change(spec: TableSpec, change: Change) -> Change:
     return change
 
 
-def _index_attributes(spec: TableSpec) -> set[str]:
-    return {name for index in spec.indexes for name in (index.partition, index.sort)}
+@cache
+def _index_attributes(spec: TableSpec) -> frozenset[str]:
+    return frozenset(name for index in spec.indexes for name in (index.partition, index.sort))
 
 
 def _check_key_text(value: Value, bytes_max: int) -> None:
@@ -244,12 +275,14 @@ def _check_key_text(value: Value, bytes_max: int) -> None:
 
 def _check_text(text: str) -> int:
     try:
-        return len(text.encode())
+        return len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
         raise ValueError("a string holds half of a surrogate pair") from None
 
 
 def _name(name: object) -> str:
+    if type(name) is str and name and name.isascii():
+        return name
     if type(name) is not str:
         raise TypeError(f"an attribute's name is a string, not a {type(name).__name__}")
     if not name:

@@ -1,4 +1,4 @@
-"""What the API names and this version does not do yet: refused, as an ignored preference or request id costs money.
+"""What the API names and this version does not do yet: refused, as an ignored preference costs money.
 
 Each entry goes when its feature comes.
 """
@@ -19,8 +19,6 @@ def refuse(request: "router_service_pb2.CompleteRequest | router_service_pb2.Str
     preferences = request.preferences
     for field in _set_fields(preferences):
         checks.wrong(f"preferences.{field}", _NOT_YET)
-    if request.HasField("request_id"):
-        checks.wrong("request_id", _NOT_YET)
 
 
 def _spec(spec: pb.CompletionSpec, checks: Checks) -> None:

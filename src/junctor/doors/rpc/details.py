@@ -18,6 +18,7 @@ from junctor.domain.errors import (
     KeyBudgetExceededError,
     ModelNotFoundError,
     NoEligibleEndpointError,
+    RateLimitedError,
     RequestRefusedError,
     ResourceNotFoundError,
     RetryableError,
@@ -95,6 +96,11 @@ def _further(error: JunctorError, entries: int) -> Iterable[Message]:
         spent = error_details_pb2.QuotaFailure()
         spent.violations.add(subject=_cut(error.limit), description="The limit is used up.")
         yield spent
+    if isinstance(error, RateLimitedError):
+        reached = error_details_pb2.QuotaFailure()
+        subject = _cut(f"api_key:{error.api_key}", ENTRY_BYTES_MAX)
+        reached.violations.add(subject=subject, description=_cut(error.message, ENTRY_BYTES_MAX))
+        yield reached
     if isinstance(error, ModelNotFoundError):
         yield error_details_pb2.ResourceInfo(resource_type="model", resource_name=_cut(error.model))
     if isinstance(error, RetryableError) and error.retry_after_s is not None:

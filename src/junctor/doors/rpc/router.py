@@ -4,28 +4,29 @@ A method authenticates before it parses, parses, checks, calls its use case, and
 JunctorError: a bug becomes an InternalError with an incident id, and its text stays in the log.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
 from typing import NoReturn
 
 from msgspec import Struct
 
 from junctor.domain.account import Caller, KeyScope
 from junctor.domain.call import Call
-from junctor.domain.errors import DeadlineError, InternalError, JunctorError, NotBuiltError
+from junctor.domain.errors import NotBuiltError
 from junctor.domain.routing import RoutingPreferences
 from junctor.doors.codec import answers, completion, unbuilt
 from junctor.doors.codec.checks import Checks, Limits
 from junctor.doors.codec.parsing import parse
+from junctor.doors.rpc.guard import Guard, deadline, within
 from junctor.doors.rpc.heartbeats import Heartbeats
 from junctor.usecases import complete, stream
 from junctor.usecases.services import Services
 from junctor.usecases.trail import Trail
 from junctor.v1 import router_service_pb2 as pb
 
-RESERVE_S, RESERVE_SHARE = 0.25, 0.2
-"""What is kept back of a caller's deadline for settling and answering: seconds, and at most this share of it."""
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
 Send = Callable[[pb.StreamResponse], Awaitable[None]]
 
@@ -48,12 +49,11 @@ class RouterRpc:
     def __init__(self, services: Services, terms: Terms) -> None:
         self._services = services
         self._terms = terms
-        self._idle = asyncio.Event()
-        self.under_way = 0
+        self.guard = Guard(partial(Trail, services))
 
     async def complete(self, body: bytes, api_key: str | None, timeout_s: float | None) -> pb.CompleteResponse:
         """Answer a Complete. Raises JunctorError."""
-        async with self._guard("Complete") as trail:
+        async with self.guard.call("Complete") as trail:
             deadline_at = self._deadline_at(timeout_s)
             caller = await self._admit(api_key, deadline_at, trail)
             request = parse(pb.CompleteRequest, body)
@@ -62,7 +62,7 @@ class RouterRpc:
 
     async def stream(self, body: bytes, api_key: str | None, timeout_s: float | None, send: Send) -> None:
         """Answer a Stream through `send`, which is never called twice at once. Raises JunctorError."""
-        async with self._guard("Stream") as trail:
+        async with self.guard.call("Stream") as trail:
             deadline_at = self._deadline_at(timeout_s)
             caller = await self._admit(api_key, deadline_at, trail)
             request = parse(pb.StreamRequest, body)
@@ -76,53 +76,18 @@ class RouterRpc:
 
     async def unbuilt(self, method: str, _body: bytes, api_key: str | None, timeout_s: float | None) -> NoReturn:
         """Refuse a method that this version does not answer. Raises JunctorError."""
-        async with self._guard(method) as trail:
+        async with self.guard.call(method) as trail:
             deadline_at = self._deadline_at(timeout_s)
             await self._admit(api_key, deadline_at, trail)
             raise NotBuiltError(f"{method} is not answered by this version.", method=method)
 
-    async def idle(self) -> None:
-        """Wait until no call is under way."""
-        self._idle.clear()
-        if self.under_way:
-            await self._idle.wait()
-
-    @asynccontextmanager
-    async def _guard(self, method: str) -> AsyncGenerator[Trail, None]:
-        trail = Trail(self._services, method)
-        self.under_way += 1
-        try:
-            yield trail
-        except JunctorError as error:
-            trail.close(error.reason)
-            raise
-        except asyncio.CancelledError:
-            trail.close("CANCELLED")
-            raise
-        except Exception as error:  # noqa: BLE001 - the last net: a bug is told to the log, and to the caller by its incident
-            incident = trail.incident(error)
-            trail.close(InternalError.reason)
-            raise InternalError(incident) from None
-        else:
-            trail.close("OK")
-        finally:
-            self.under_way -= 1
-            if self.under_way == 0:
-                self._idle.set()
-
     async def _admit(self, api_key: str | None, deadline_at: float, trail: Trail) -> Caller:
-        try:
-            async with asyncio.timeout_at(deadline_at):
-                trail.caller = await self._services.admission.admit(api_key, KeyScope.COMPLETION)
-        except TimeoutError:
-            raise DeadlineError("admission") from None
-        return trail.caller
+        admitting = self._services.admission.admit(api_key, KeyScope.COMPLETION)
+        trail.caller = caller = await within(deadline_at, "admission", admitting)
+        return caller
 
     def _deadline_at(self, timeout_s: float | None) -> float:
-        granted_s = min(self._terms.deadline_default_s if timeout_s is None else timeout_s, self._terms.deadline_max_s)
-        if granted_s <= 0:
-            raise DeadlineError("receipt")
-        return asyncio.get_running_loop().time() + granted_s - min(RESERVE_S, RESERVE_SHARE * granted_s)
+        return deadline(timeout_s, self._terms.deadline_default_s, self._terms.deadline_max_s)
 
     def _call(
         self, request: pb.CompleteRequest | pb.StreamRequest, caller: Caller, deadline_at: float, *, streamed: bool
@@ -130,5 +95,22 @@ class RouterRpc:
         checks = Checks(self._terms.limits)
         unbuilt.refuse(request, checks)
         spec = completion.spec(request.spec, checks, "spec")
+        request_id = _request_id(request, checks)
         checks.done()
-        return Call(caller=caller, spec=spec, preferences=RoutingPreferences(), deadline_at=deadline_at, streamed=streamed)
+        return Call(
+            caller=caller,
+            spec=spec,
+            preferences=RoutingPreferences(),
+            deadline_at=deadline_at,
+            streamed=streamed,
+            request_id=request_id,
+        )
+
+
+def _request_id(request: pb.CompleteRequest | pb.StreamRequest, checks: Checks) -> str | None:
+    """Return what the caller named his request, always written alike; None if he did not."""
+    if not request.HasField("request_id"):
+        return None
+    if not _UUID.fullmatch(request.request_id):
+        checks.wrong("request_id", "must be a UUID, as 8-4-4-4-12 hexadecimal digits")
+    return request.request_id.lower()

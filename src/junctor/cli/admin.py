@@ -1,0 +1,184 @@
+"""What the commands that manage share: how to reach the control plane, for which organisation, and how to tell what came of it.
+
+The key that `junctor up` left on this machine for its operator is sent to this machine only. A command asks, shows, and ends;
+it never asks twice by itself, as some of what it does must not be done twice.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+from junctor.cli.access import KeyPlace, WrongUseError, add_timeout, find_key
+from junctor.cli.terminal import shown, write
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from junctor.client.admin import AdminClient
+
+DEFAULT_ADMIN_TARGET = "127.0.0.1:50052"
+ADMIN_TARGET_VARIABLE = "JUNCTOR_ADMIN_TARGET"
+ADMIN_KEY = KeyPlace("JUNCTOR_ADMIN_KEY", "operator-key")
+TIMEOUT_S = 30.0
+
+Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - the type has no public name
+Work: TypeAlias = "Callable[[AdminClient, argparse.Namespace], None]"
+
+
+class Paged(Protocol):
+    """An answer that may be continued."""
+
+    @property
+    def next_page_token(self) -> str:
+        """Return what continues it, empty at the end."""
+
+
+Listing = TypeVar("Listing", bound=Paged)
+
+
+def add_options(parser: argparse.ArgumentParser, *, organisation: bool = True) -> None:
+    """Add to a command how the control plane is reached, --json, and where it is of use --organisation."""
+    parser.add_argument(
+        "--target",
+        metavar="HOST:PORT",
+        help=f"the router's control plane (default {ADMIN_TARGET_VARIABLE} or {DEFAULT_ADMIN_TARGET})",
+    )
+    parser.add_argument(
+        "--key-file",
+        metavar="FILE",
+        type=Path,
+        help=f"file with a management or operator key (default {ADMIN_KEY.variable}, then what junctor up wrote)",
+    )
+    if organisation:
+        parser.add_argument(
+            "--organisation",
+            metavar="ID",
+            default="",
+            help="which organisation (default the key's own, or the only one there is)",
+        )
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    add_timeout(parser, TIMEOUT_S)
+
+
+def add_action(actions: Actions, name: str, work: Work, text: str, *, organisation: bool = True) -> argparse.ArgumentParser:
+    """Add an action with its options, which `run` does by `work`; `text` says what it does, a sentence without its dot."""
+    parser = actions.add_parser(name, help=text[0].lower() + text[1:], description=f"{text}.")
+    add_options(parser, organisation=organisation)
+    parser.set_defaults(work=work)
+    return parser
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Do the chosen action, and return the exit code: 0 done, 1 the call failed, 2 wrongly used."""
+    from junctor.cli.chat_report import explain
+    from junctor.client import JunctorRpcError
+
+    try:
+        with connect(options, environ) as client:
+            options.work(client, options)
+    except JunctorRpcError as error:
+        tell(*explain(error, find_target(options, environ), options.timeout))
+        return 1
+    except WrongUseError as problem:
+        tell(str(problem))
+        return 2
+    return 0
+
+
+def find_target(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
+    """Return where the control plane is: as given, else as the environment says, else on this machine."""
+    return options.target or environ.get(ADMIN_TARGET_VARIABLE, "").strip() or DEFAULT_ADMIN_TARGET
+
+
+def connect(options: argparse.Namespace, environ: Mapping[str, str]) -> "AdminClient":
+    """Return a client for what the options say. Raises WrongUseError if there is no key."""
+    from junctor.client.admin import AdminClient
+
+    target = find_target(options, environ)
+    return AdminClient(target, find_key(options.key_file, target, environ, ADMIN_KEY))
+
+
+def organisation(client: "AdminClient", options: argparse.Namespace) -> str:
+    """Return the organisation that is meant, empty for the key's own; for an operator, the only one there is.
+
+    Raises WrongUseError if there are several or none, JunctorRpcError if they cannot be listed.
+    """
+    from junctor.client import JunctorRpcError
+    from junctor.client.admin import messages
+
+    if options.organisation:
+        return str(options.organisation)
+    try:
+        page = client.call(client.account.ListOrganisations, messages.ListOrganisationsRequest(page_size=2), options.timeout)
+    except JunctorRpcError as error:
+        if error.reason == "SCOPE_MISSING":
+            return ""
+        raise
+    found = list(page.organisations)
+    if len(found) != 1 or page.next_page_token:
+        some = "There is no organisation yet; make one with `junctor orgs create NAME`."
+        raise WrongUseError("There are several organisations; give --organisation." if found else some)
+    return found[0].id
+
+
+def pages(fetch: "Callable[[str], Listing]") -> "Iterator[Listing]":
+    """Yield the pages of a list, which `fetch` gets by their token, the first by an empty one."""
+    token: str | None = ""
+    while token is not None:
+        page = fetch(token)
+        yield page
+        token = page.next_page_token or None
+
+
+def show_json(value: object) -> None:
+    """Print one JSON object."""
+    import msgspec
+
+    write(msgspec.json.encode(value).decode() + "\n", sys.stdout)
+
+
+def show_table(title: str, rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under a title."""
+    from junctor.cli.console import Console
+
+    Console().table(shown(title, sys.stdout), [[shown(cell, sys.stdout) for cell in row] for row in rows])
+
+
+def tell(*lines: str) -> None:
+    """Write lines to standard error: what is said about the work, and is not its result."""
+    write("".join(shown(line, sys.stderr) + "\n" for line in lines), sys.stderr)
+
+
+def plain(message: "Message") -> dict[str, object]:
+    """Return a message as JSON takes it: integers as numbers, enums as words, and null for what is absent."""
+    from junctor.cli.chat_report import word
+
+    read: dict[str, object] = {}
+    for field in message.DESCRIPTOR.fields:
+        held = getattr(message, field.name)
+        if field.is_repeated:
+            read[field.name] = [plain(entry) for entry in held] if field.message_type is not None else list(held)
+        elif field.has_presence and not message.HasField(field.name):
+            read[field.name] = None
+        elif field.message_type is not None:
+            read[field.name] = plain(held)
+        else:
+            read[field.name] = held if field.enum_type is None else word(message, field.name)
+    return read
+
+
+def instant(text: str) -> int:
+    """Read a date or an instant (ISO 8601, UTC unless it says otherwise) as Unix milliseconds."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a date such as 2027-01-31, or 2027-01-31T12:00") from None
+    return int((read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def at(instant_ms: int) -> str:
+    """Write an instant of Unix milliseconds to the minute, in UTC."""
+    return datetime.fromtimestamp(instant_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,94 @@
+"""The client for those who manage: the methods of AccountService and UsageService, protos in and protos out.
+
+It adds what every call needs - the key, a bound in time, typed errors - and nothing else. It is safe to use from all threads.
+It refuses to retry, as `Client` does: making a key or booking a payment twice is the caller's to decide.
+"""
+
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from google.protobuf.message import Message
+
+from junctor.client import channel
+from junctor.client.errors import JunctorRpcError, read_status
+from junctor.v1 import account_service_pb2 as messages
+
+if TYPE_CHECKING:
+    import grpc
+
+
+__all__ = ["AdminClient", "messages"]
+
+DEFAULT_TARGET = "127.0.0.1:50052"
+DEFAULT_TIMEOUT_S = 30.0
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+class AdminClient:
+    """A connection to a router's control plane; also a context manager that closes it.
+
+    `account` and `usage` are the two services' stubs; a method of theirs goes through `call`:
+    `client.call(client.account.GetOrganisation, messages.GetOrganisationRequest())`.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        api_key: str | None = None,
+        *,
+        key_file: str | os.PathLike[str] | None = None,
+        tls: bool | bytes = False,
+    ) -> None:
+        """Prepare to reach `target` (host:port); connecting happens at the first call.
+
+        The key and `tls` are as for `Client`. Raises ValueError without a sound key.
+        """
+        import grpc
+
+        from junctor.v1.account_service_pb2_grpc import AccountServiceStub
+        from junctor.v1.usage_service_pb2_grpc import UsageServiceStub
+
+        self._metadata = channel.authorization(channel.find_key(api_key, key_file))
+        if tls is False:
+            self._channel = grpc.insecure_channel(target, channel.OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(channel.root_certificates(tls))
+            self._channel = grpc.secure_channel(target, credentials, channel.OPTIONS)
+        self.account: AccountServiceStub = AccountServiceStub(self._channel)
+        self.usage: UsageServiceStub = UsageServiceStub(self._channel)
+
+    def call(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> Response:
+        """Ask a method of a stub and wait for the answer. Raises JunctorRpcError if the call fails."""
+        import grpc
+
+        # A future, as it can be cancelled when this thread is interrupted while it waits.
+        call = method.future(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata)
+        try:
+            return call.result()
+        except grpc.RpcError as error:
+            trailers = [(entry.key, entry.value) for entry in error.trailing_metadata() or ()]
+            raise read_status(error.code().name, error.details() or "", trailers) from None
+        except grpc.FutureCancelledError:
+            raise JunctorRpcError("CANCELLED", "CANCELLED", "The client was closed during the call.") from None
+        finally:
+            call.cancel()
+
+    def close(self) -> None:
+        """Cancel what is running and close the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the connection."""
+        self.close()

@@ -1,0 +1,315 @@
+"""What one instance holds of one scope (an account under one set of limits): the lease that calls reserve from, and its size.
+
+Calls that find room take it without waiting. The others stand in a queue that one task serves in order: it takes a lease, or
+makes the one there is larger, in as few transactions as the account's money allows. A call is refused only on a fresh reading
+of the account's money, and at once: it does not wait for calls under way to cost less than was set aside for them.
+
+How large a lease is: a few seconds of this scope's traffic or what is waited for, at most an eighth of what the account has,
+and at least what the first call needs. A lease of a quiet scope, or of an account with little left, is closed as soon as no
+call is under way in it, so that others find the money.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from msgspec import Struct
+
+from junctor.domain.credits import Limit, Purse
+from junctor.domain.errors import LedgerUnavailableError
+from junctor.domain.lease import Lease, Leg
+from junctor.domain.money import NanoUsd
+from junctor.ledger import leasing, trying
+from junctor.ledger.holder import HeldLease
+from junctor.ledger.leasing import LeaseClosed, Leased, PurseShort, WindowShort
+from junctor.ledger.standing import FRESH_S, Standing, Standings
+from junctor.ledger.tools import Terms, Tools
+from junctor.ledger.traffic import Traffic
+from junctor.policy.legs import choose_legs
+from junctor.ports.table import StoreError
+from junctor.records import keys, leases, windows
+
+TRAFFIC_S = 5.0
+PURSE_SHARE = 8
+LEASE_LIFE_MS = 300_000
+REFUSAL_FRESH_S = 0.25
+"""How old a reading of an account's money may be on which a call is refused."""
+TRIES = 12
+NEVER_MS = 2**63
+
+
+class Shortfall(Struct, frozen=True):
+    """There is no room for a call: what may be had at most, and what is leased at present.
+
+    `limit` is what is short of headroom, empty for want of credits.
+    """
+
+    available_nanousd: NanoUsd
+    leased_nanousd: NanoUsd
+    limit: str = ""
+
+
+class World(Struct, frozen=True):
+    """What scopes share. `lease_id` makes a fresh one; `retire` is given each lease that no call may reserve from any more."""
+
+    tools: Tools
+    terms: Terms
+    standings: Standings
+    owner: str
+    lease_id: Callable[[], str]
+    retire: "Callable[[Scope, HeldLease], None]"
+
+
+class _Waiting(Struct, frozen=True):
+    """A call in the queue: it needs an amount, in `held` if that is given, else anywhere."""
+
+    amount: NanoUsd
+    held: HeldLease | None
+    future: "asyncio.Future[HeldLease | Shortfall]"
+
+
+class Scope:
+    """The lease of one scope at this instance. `current` is the one to reserve from, None while there is none.
+
+    `limits` None: the scope of what costs nothing, whose leases have no amount and no window.
+    """
+
+    def __init__(self, world: World, account: str, limits: tuple[Limit, ...] | None) -> None:
+        self._world = world
+        self._tools = world.tools
+        self._clock = world.tools.clock
+        self._limits = limits
+        self.account = account
+        self.name = " ".join((account, *(limit.id for limit in limits or ())))
+        self.current: HeldLease | None = None
+        self.traffic = Traffic()
+        self.scarce = False
+        self._queue: deque[_Waiting] = deque()
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def free_of_charge(self) -> bool:
+        """Whether this is the scope of what costs nothing."""
+        return self._limits is None
+
+    @property
+    def over(self) -> bool:
+        """Whether there is a lease that has come to its end."""
+        return self.current is not None and self._usable() is None
+
+    @property
+    def busy(self) -> bool:
+        """Whether anyone waits."""
+        return bool(self._queue)
+
+    async def room(self, amount: NanoUsd) -> HeldLease | Shortfall:
+        """Reserve an amount for a new call. Raises LedgerUnavailableError."""
+        self.traffic.called(self._clock.monotonic_s())
+        current = None if self._queue else self._usable()
+        if current is not None and current.reserve(amount):
+            return current
+        return await self._wait(amount, None)
+
+    async def more_room(self, held: HeldLease, amount: NanoUsd) -> bool:
+        """Reserve more for a call that has reserved in a lease. Raises LedgerUnavailableError."""
+        if held.reserve_more(amount):
+            return True
+        if self.free_of_charge or not held.certain:
+            return False
+        return isinstance(await self._wait(amount, held), HeldLease)
+
+    def retire(self) -> None:
+        """Let no call reserve from the current lease any more."""
+        held, self.current = self.current, None
+        if held is not None:
+            self._world.retire(self, held)
+
+    async def _wait(self, amount: NanoUsd, held: HeldLease | None) -> HeldLease | Shortfall:
+        waiting = _Waiting(amount, held, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        if self._serving is None:
+            self._serving = asyncio.create_task(self._serve())
+        try:
+            return await waiting.future
+        except asyncio.CancelledError:
+            given = waiting.future.done() and not waiting.future.cancelled() and waiting.future.exception() is None
+            if given and isinstance(waiting.future.result(), HeldLease) and held is None:
+                waiting.future.result().release(amount)  # type: ignore[union-attr] # just looked
+            raise
+
+    async def _serve(self) -> None:
+        try:
+            while self._queue:
+                waiting = self._queue[0]
+                if not waiting.future.done():
+                    await self._answer(waiting)
+                self._queue.popleft()
+        finally:
+            self._serving = None
+            while self._queue:  # a bug, or the end of the instance: nobody may wait for ever
+                self._queue.popleft().future.cancel()
+
+    async def _answer(self, waiting: _Waiting) -> None:
+        try:
+            answer = await self._room_for(waiting)
+        except StoreError:
+            _tell(waiting, LedgerUnavailableError("The ledger cannot be written at present.", 1.0))
+        except Exception as error:  # noqa: BLE001 - it is the answer of the call that waits, and must not be that of the others
+            _tell(waiting, error)
+        else:
+            if not waiting.future.done():
+                waiting.future.set_result(answer)
+            elif isinstance(answer, HeldLease) and waiting.held is None:
+                answer.release(waiting.amount)
+
+    async def _room_for(self, waiting: _Waiting) -> HeldLease | Shortfall:
+        for tried in range(TRIES):
+            held = self._usable() if waiting.held is None else waiting.held
+            if held is not None and not held.certain:
+                return Shortfall(0, 0)  # a stream's lease, which somebody closed
+            if held is not None and (
+                held.reserve(waiting.amount) if waiting.held is None else held.reserve_more(waiting.amount)
+            ):
+                return held
+            shortfall = await self._provide(waiting, modest=tried > 0)
+            if shortfall is not None:
+                return shortfall
+        raise LedgerUnavailableError("The organisation's credits are too contended at present.", 1.0)
+
+    def _usable(self) -> HeldLease | None:
+        """Return the current lease if new calls may reserve from it."""
+        current = self.current
+        return current if current is not None and current.usable(self._clock.now_ms()) else None
+
+    def _renewable(self) -> HeldLease | None:
+        """Return a current lease that has come to its end, with nothing under way in it, for the next one to take over from."""
+        old = self.current
+        if old is None or old.fenced or old.total_nanousd is None:
+            self.retire()
+            return None
+        self.current = None
+        return old
+
+    async def _provide(self, waiting: _Waiting, *, modest: bool) -> Shortfall | None:
+        """Take one step towards room for a call, for no more than it needs if `modest`. Raises StoreError."""
+        if self._limits is None:
+            lease = self._lease((), (), ())
+            await trying.put_new(self._tools.table, self._tools.dice, leases.item(lease))
+            self.current = HeldLease(lease)
+            return None
+        standing = self._world.standings.known(self.account, FRESH_S) or await self._world.standings.read(self.account)
+        growing = self._usable() if waiting.held is None else waiting.held
+        if growing is not None:
+            return await self._grow(growing, waiting, standing, modest=modest)
+        return await self._acquire(waiting.amount, standing, self._limits, self._renewable(), modest=modest)
+
+    async def _grow(self, held: HeldLease, waiting: _Waiting, standing: Standing, *, modest: bool) -> Shortfall | None:
+        needed = waiting.amount - held.free_nanousd
+        now_ms, until_ms = self._clock.now_ms(), held.lease.until_ms
+        lasting = [purse for purse in standing.usable(now_ms) if purse.expires_at_ms is None or until_ms <= purse.expires_at_ms]
+        legs = self._legs(needed, waiting.amount, lasting, modest=modest or waiting.held is not None)
+        if legs is None:
+            short = await self._short_of_credits(standing, needed, held)
+            if short is None and waiting.held is None:
+                self.retire()  # there is enough, but only in grants that lapse before this lease ends
+            return short or (None if waiting.held is None else Shortfall(0, 0))
+        answer = await leasing.grow(self._tools.table, self._tools.dice, held.lease, legs)
+        if isinstance(answer, Leased):
+            held.lease = answer.lease
+            return None
+        if isinstance(answer, LeaseClosed):
+            held.doubt()
+            return None
+        return await self._short(answer, needed, held)
+
+    async def _acquire(
+        self, amount: NanoUsd, standing: Standing, limits: tuple[Limit, ...], old: HeldLease | None, *, modest: bool
+    ) -> Shortfall | None:
+        world, now_ms = self._world, self._clock.now_ms()
+        purses = standing.usable(now_ms)
+        legs = self._legs(amount, amount, purses, modest=modest)
+        if legs is None:
+            if old is not None:
+                world.retire(self, old)
+            return await self._short_of_credits(standing, amount, None)
+        periods = [windows.period(limit.interval, now_ms).end_ms for limit in limits]
+        taken = {leg.purse for leg in legs}
+        ends = [*periods, *(purse.expires_at_ms for purse in purses if purse.id in taken)]
+        lease = self._lease(legs, tuple(windows.name(limit, now_ms) for limit in limits), ends)
+        try:
+            if old is None:
+                answer = await leasing.acquire(self._tools.table, self._tools.dice, lease)
+            else:
+                answer = await leasing.renew(self._tools.table, self._tools.dice, old.lease, old.spent_nanousd, lease)
+        except StoreError:
+            doubtful = HeldLease(lease)
+            doubtful.doubt()
+            world.retire(self, doubtful)  # it may be there, with money
+            if old is not None:
+                world.retire(self, old)
+            raise
+        if isinstance(answer, Leased):
+            self.current = HeldLease(answer.lease)
+            return None
+        if old is not None:
+            world.retire(self, old)
+        return await self._short(answer, amount, None) if isinstance(answer, PurseShort | WindowShort) else None
+
+    async def _short(self, answer: PurseShort | WindowShort, needed: NanoUsd, held: HeldLease | None) -> Shortfall | None:
+        """Judge a refusal; None if there is enough, and it is worth another try. Raises StoreError."""
+        if isinstance(answer, WindowShort):
+            window = answer.found
+            if window is None:  # the limit was removed meanwhile
+                gone = keys.limit_of_window(answer.window)
+                self._limits = tuple(limit for limit in self._limits or () if limit.id != gone)
+                return None
+            if window.headroom_nanousd >= needed:
+                return None
+            free = held.free_nanousd if held else 0
+            return Shortfall(max(window.headroom_nanousd, 0) + free, window.leased_nanousd, keys.limit_of_window(window.key))
+        return await self._short_of_credits(await self._world.standings.read(self.account), needed, held)
+
+    async def _short_of_credits(self, standing: Standing, needed: NanoUsd, held: HeldLease | None) -> Shortfall | None:
+        """Tell whether an account really has too little, by a fresh reading. Raises StoreError."""
+        if self._clock.monotonic_s() - standing.read_at_s > REFUSAL_FRESH_S:
+            standing = await self._world.standings.read(self.account)
+        available = standing.available(self._clock.now_ms())
+        if available >= needed:
+            return None
+        return Shortfall(available + (held.free_nanousd if held else 0), standing.leased())
+
+    def _legs(self, needed: NanoUsd, unit: NanoUsd, purses: Sequence[Purse], *, modest: bool) -> tuple[Leg, ...] | None:
+        """Choose where to take at least what is needed from, and more in units of one call if the traffic calls for it."""
+        now_s = self._clock.monotonic_s()
+        share = sum(purse.avail_nanousd for purse in purses) // PURSE_SHARE
+        self.scarce = share < unit
+        shuffled = sorted(purses, key=lambda _: self._tools.dice.uniform())
+        if not modest and not self.scarce and not self.traffic.quiet(now_s):
+            queued = sum(waiting.amount for waiting in self._queue if waiting.held is None)
+            wanted = min(max(self.traffic.expected(TRAFFIC_S, now_s), queued), share)
+            legs = choose_legs(shuffled, needed + max(wanted - needed, 0) // unit * unit)
+            if legs is not None:
+                return legs
+        return choose_legs(shuffled, needed)
+
+    def _lease(self, legs: tuple[Leg, ...], names: tuple[str, ...], ends_ms: Iterable[int | None]) -> Lease:
+        world = self._world
+        until_ms = min((end for end in ends_ms if end is not None), default=NEVER_MS)
+        until_ms = min(until_ms, self._clock.now_ms() + LEASE_LIFE_MS)
+        return Lease(
+            id=world.lease_id(),
+            account=self.account,
+            scope=self.name,
+            owner=world.owner,
+            until_ms=until_ms,
+            exp_ms=until_ms + world.terms.exp_after_ms,
+            width=world.terms.width,
+            amount_nanousd=sum(leg.amount_nanousd for leg in legs),
+            legs=legs,
+            windows=names,
+        )
+
+
+def _tell(waiting: _Waiting, error: Exception) -> None:
+    if not waiting.future.done():
+        waiting.future.set_exception(error)

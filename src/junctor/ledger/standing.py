@@ -1,0 +1,128 @@
+"""What an instance believes of an account's money: its purses and its limits, as they were read a few seconds ago.
+
+It decides how much to lease and under which limits, never whether money is there: that is for the store to say in the
+transaction itself. So a belief may be old by seconds; one that would refuse a call is read anew first.
+"""
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+from msgspec import Struct
+
+from junctor.domain.account import Account, Caller
+from junctor.domain.credits import Limit, LimitSubject, Purse, PurseState, Window
+from junctor.domain.money import NanoUsd
+from junctor.ledger import trying
+from junctor.ledger.credits import read_purses
+from junctor.ledger.tools import Tools
+from junctor.records import accounts, keys, windows
+
+FRESH_S, STALE_S = 5.0, 10.0
+"""From which age a belief is read anew beside the calls, and from which age before them."""
+ENTRIES_MAX = 20_000
+
+
+class Standing(Struct, frozen=True):
+    """An account as it was read at `read_at_s` of the monotonic clock. `account` is None if nobody made it.
+
+    `limits` are by what they are of: kind and id.
+    """
+
+    account: Account | None
+    purses: tuple[Purse, ...]
+    limits: Mapping[tuple[LimitSubject, str], tuple[Limit, ...]]
+    read_at_s: float
+
+    def limits_of(self, caller: Caller) -> tuple[Limit, ...]:
+        """Return the limits that a caller is under, the broadest first."""
+        found = self.limits.get((LimitSubject.ORGANISATION, ""), ())
+        if caller.workspace is not None:
+            found += self.limits.get((LimitSubject.WORKSPACE, caller.workspace), ())
+        if caller.member is not None:
+            found += self.limits.get((LimitSubject.MEMBER, caller.member), ())
+        return found + self.limits.get((LimitSubject.API_KEY, caller.key), ())
+
+    def usable(self, now_ms: int) -> tuple[Purse, ...]:
+        """Return the purses that may be leased from, as far as is known."""
+        return tuple(
+            purse
+            for purse in self.purses
+            if purse.state is PurseState.OPEN
+            and not purse.owed_nanousd
+            and purse.avail_nanousd > 0
+            and (purse.expires_at_ms is None or now_ms < purse.expires_at_ms)
+        )
+
+    def available(self, now_ms: int) -> NanoUsd:
+        """Return how much may be leased in all, as far as is known."""
+        return sum(purse.avail_nanousd for purse in self.usable(now_ms))
+
+    def leased(self) -> NanoUsd:
+        """Return how much is leased, by this instance and others."""
+        return sum(purse.leased_nanousd for purse in self.purses)
+
+
+Prepare = Callable[[Account, tuple[Purse, ...]], Awaitable[bool]]
+"""Bring in what an account is due by itself; whether anything changed. Raises StoreError."""
+
+
+class Standings:
+    """The beliefs about all accounts that this instance has to do with."""
+
+    def __init__(self, tools: Tools, prepare: Prepare) -> None:
+        self._table = tools.table
+        self._clock = tools.clock
+        self._dice = tools.dice
+        self._prepare = prepare
+        self._read: OrderedDict[str, Standing] = OrderedDict()
+        self._reading: dict[str, asyncio.Task[Standing]] = {}
+
+    def known(self, account: str, younger_than_s: float = STALE_S) -> Standing | None:
+        """Return what is known, None if it is older than that."""
+        standing = self._read.get(account)
+        if standing is None or self._clock.monotonic_s() - standing.read_at_s >= younger_than_s:
+            return None
+        return standing
+
+    async def read(self, account: str) -> Standing:
+        """Read an account anew, once for all who ask meanwhile. Raises StoreError."""
+        task = self._reading.get(account)
+        if task is None:
+            task = asyncio.create_task(self._anew(account))
+            self._reading[account] = task
+            task.add_done_callback(lambda _: self._reading.pop(account, None))
+        return await asyncio.shield(task)
+
+    async def windows(self, account: str, names: Iterable[str]) -> Mapping[str, Window]:
+        """Read windows by their names; those that are not open yet are left out. Raises StoreError."""
+        wanted = [keys.window(account, name) for name in names]
+        if not wanted:
+            return {}
+        page = await trying.repeat(self._dice, lambda: self._table.batch_get(wanted))
+        found = map(windows.window_of, page.items)
+        return {window.key: window for window in found}
+
+    async def _anew(self, account: str) -> Standing:
+        read_at_s = self._clock.monotonic_s()
+        item, purses, limits = await asyncio.gather(
+            trying.get(self._table, self._dice, keys.account(account)),
+            read_purses(self._table, self._dice, account),
+            self._limits(account),
+        )
+        found = accounts.account_of(item) if item else None
+        if found is not None and await self._prepare(found, purses):
+            purses = await read_purses(self._table, self._dice, account)
+        standing = Standing(found, purses, limits, read_at_s)
+        self._read[account] = standing
+        self._read.move_to_end(account)
+        if len(self._read) > ENTRIES_MAX:
+            self._read.popitem(last=False)
+        return standing
+
+    async def _limits(self, account: str) -> Mapping[tuple[LimitSubject, str], tuple[Limit, ...]]:
+        found: defaultdict[tuple[LimitSubject, str], tuple[Limit, ...]] = defaultdict(tuple)
+        async for item in trying.read_all(self._table, self._dice, lambda after: windows.limits_of(account, after)):
+            limit = windows.limit_of(item)
+            found[limit.subject, limit.subject_id] += (limit,)
+        return found

@@ -1,0 +1,83 @@
+"""What a call may cost over all the endpoints that may answer it, and what it did cost: prices applied to a call.
+
+Any candidate of a plan may end up answering, so the ceiling is the dearest one's, times the number of answers. A ceiling and a
+charge are made of the same terms, so what a provider bills within the bounds is never more than was held.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from junctor.domain.completion import CompletionSpec, Usage
+from junctor.domain.money import NanoUsd
+from junctor.domain.routing import Candidate
+from junctor.policy import bounds, pricing
+from junctor.policy.bounds import DEFAULT_OUTPUT_HOLD_TOKENS
+from junctor.policy.pricing import Terms
+from junctor.policy.routing import service_tier
+
+
+class Ceiling(Struct, frozen=True):
+    """The most that a call may cost.
+
+    `hold_nanousd` is with as much output as the caller allows, else with `output_tokens` for each answer, for which money is
+    held. `open_nanousd` is with as much as the endpoints allow: more than the hold only where the caller sets no bound.
+    """
+
+    hold_nanousd: NanoUsd = 0
+    open_nanousd: NanoUsd = 0
+    output_tokens: int = 0
+
+
+def of(
+    spec: CompletionSpec,
+    candidates: Sequence[Candidate],
+    at_ms: int,
+    default_output_hold_tokens: int = DEFAULT_OUTPUT_HOLD_TOKENS,
+) -> Ceiling:
+    """Return the ceiling of a call that began at an instant (Unix milliseconds). Raises PricingError as pricing.ceiling."""
+    size = bounds.size(spec)
+    held, opened, tokens = 0, 0, 0
+    for candidate in candidates:
+        output_tokens = bounds.output_bound(spec, candidate.endpoint, default_output_hold_tokens)
+        cost = _ceiling(spec, size, candidate, output_tokens, at_ms)
+        held, tokens = max(held, cost), max(tokens, output_tokens)
+        if spec.max_tokens is None:
+            longest = bounds.output_bound(spec, candidate.endpoint, pricing.COUNT_MAX)
+            cost = _ceiling(spec, size, candidate, longest, at_ms)
+        opened = max(opened, cost)
+    return Ceiling(held, opened, tokens)
+
+
+def affordable_output_tokens(
+    spec: CompletionSpec, candidates: Sequence[Candidate], at_ms: int, available_nanousd: NanoUsd
+) -> int:
+    """Return the most output tokens of each answer whose ceiling a sum covers, 0 if it does not even cover the input."""
+    size = bounds.size(spec)
+
+    def most(output_tokens: int) -> NanoUsd:
+        limits = ((candidate, min(output_tokens, _longest(spec, candidate))) for candidate in candidates)
+        return max((_ceiling(spec, size, candidate, tokens, at_ms) for candidate, tokens in limits), default=0)
+
+    low, high = 0, max((_longest(spec, candidate) for candidate in candidates), default=0)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if most(middle) <= available_nanousd else (low, middle - 1)
+    return low
+
+
+def charge(spec: CompletionSpec, served: Candidate, usage: Usage, at_ms: int) -> NanoUsd:
+    """Return what a call cost that began at an instant (Unix milliseconds). Raises PricingError as pricing.charge."""
+    images = bounds.images(spec)
+    return pricing.charge(served.price, usage, Terms(at_ms, service_tier(served.endpoint, spec), images))
+
+
+def _longest(spec: CompletionSpec, candidate: Candidate) -> int:
+    return bounds.output_bound(spec, candidate.endpoint, pricing.COUNT_MAX)
+
+
+def _ceiling(spec: CompletionSpec, size: bounds.Size, candidate: Candidate, output_tokens: int, at_ms: int) -> NanoUsd:
+    endpoint = candidate.endpoint
+    input_tokens = bounds.input_bound(size, endpoint.context_tokens)
+    terms = Terms(at_ms, service_tier(endpoint, spec), size.images)
+    return pricing.ceiling(candidate.price, input_tokens, output_tokens, terms) * (spec.n or 1)

@@ -1,0 +1,74 @@
+"""Statements kept: the leases of past months summed, in every account, by every instance, as it is safe anywhere and twice."""
+
+import asyncio
+
+from msgspec import Struct
+
+from junctor.ledger.listing import read_accounts
+from junctor.ledger.statements import summarise
+from junctor.ports.ambient import Clock, Dice
+from junctor.ports.table import StoreError, Table
+from junctor.ports.telemetry import Counter, Telemetry
+
+EVERY_S = 3600.0
+JITTER = 0.2
+
+
+class Kept(Struct, frozen=True):
+    """What one run did.
+
+    `failed` counts accounts that the store did not let it finish, which are for the next run. `broken` are leases (account, id)
+    that cannot be summed because their books are wrong, the id empty where a statement itself is; they are for people.
+    """
+
+    leases: int = 0
+    failed: int = 0
+    broken: tuple[tuple[str, str], ...] = ()
+
+
+class Bookkeeper:
+    """Sums what is due. What a run could not do is for the next one."""
+
+    def __init__(self, table: Table, clock: Clock, dice: Dice, telemetry: Telemetry) -> None:
+        self._table = table
+        self._clock = clock
+        self._dice = dice
+        self._telemetry = telemetry
+
+    async def once(self) -> Kept:
+        """Sum the leases of all accounts, and tell of it. Raises StoreError if the accounts cannot be listed."""
+        summed = failed = 0
+        broken: list[tuple[str, str]] = []
+        async for account in read_accounts(self._table, self._dice):
+            try:
+                done = await summarise(self._table, self._dice, account, self._clock.now_ms())
+            except StoreError:
+                failed += 1
+            except ValueError:
+                broken.append((account, ""))
+            else:
+                summed += done.leases
+                broken += [(account, lease) for lease in done.broken]
+        self._tell(summed, failed, broken)
+        return Kept(summed, failed, tuple(broken))
+
+    async def forever(self) -> None:
+        """Run once an hour, give or take a fifth, so that instances do not march in step. A bug ends one run, not all."""
+        while True:
+            await asyncio.sleep(EVERY_S * (1 + JITTER * (2 * self._dice.uniform() - 1)))
+            try:
+                await self.once()
+            except StoreError:
+                self._telemetry.event("bookkeeping failed", {})
+            except Exception as error:  # noqa: BLE001 - told to the log; the next run may do better
+                self._telemetry.count(Counter.INCIDENT)
+                self._telemetry.incident("bookkeeper", error)
+
+    def _tell(self, summed: int, failed: int, broken: list[tuple[str, str]]) -> None:
+        if summed:
+            self._telemetry.event("leases summed", {"number": summed})
+        if failed:
+            self._telemetry.event("bookkeeping failed", {"accounts": failed})
+        for account, lease in broken:
+            self._telemetry.count(Counter.LEASE_BROKEN)
+            self._telemetry.event("lease broken", {"account": account, "lease": lease})
