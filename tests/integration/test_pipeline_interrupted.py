@@ -74,8 +74,9 @@ async def test_stream_breaks(tmp_path: Path, broken: str, monkeypatch: pytest.Mo
     assert kinds(events) == ["opened", "delta"]
     assert text_of(events) == "x" * 40
     assert (error.code, error.reason) == ("ABORTED", "STREAM_INTERRUPTED")
-    assert error.metadata == {"generation_id": events[0].opened.generation_id, "delivered_tokens": "10"}
-    assert (record.id, record.state, record.endpoint) == (error.metadata["generation_id"], SlotState.SETTLED, FIRST)
+    assert error.metadata == {"generation_id": record.id, "delivered_tokens": "10", "cost_nanousd": str(record.cost_nanousd)}
+    assert record.id == events[0].opened.generation_id
+    assert (record.state, record.endpoint, record.cost_nanousd) == (SlotState.SETTLED, FIRST, cost(20, 10))
     assert (record.input_tokens, record.output_tokens, record.estimated, record.finish_reason) == (20, 10, True, "error")
     assert (line["status"], line["generation_id"]) == ("STREAM_INTERRUPTED", record.id)
     assert [attempt["outcome"] for attempt in line["attempts"]] == ["interrupted"]

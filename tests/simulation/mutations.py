@@ -154,7 +154,7 @@ MUTATIONS = (
     _mistake(
         "refund without journal",
         crediting,
-        "refund",
+        "_book_back",
         (
             ("(PutNew(payments.item(entry)), part, out)", "(part, out)"),
             ("booking = _judged(answer, entry)", "booking = Booking.BOOKED if isinstance(answer, Done) else None"),

@@ -1,6 +1,6 @@
 """The simulated store as the simulation sees it: who called, what befell him, and whether each write was allowed.
 
-Each write that lands, however late, is judged: by itself (`steps` over the items that it touched), and in what it leaves of the
+Each write that lands, however late, is judged: by itself (`step` over the items that it touched), and in what it leaves of the
 books, in every place that it touched. At the end all is judged once more from nothing. What is judged is a mirror of the items,
 kept from the writes alone.
 """
@@ -15,7 +15,7 @@ from typing import TypeVar
 from junctor.adapters.tables.faults import CALM, Fault, FaultDice, FaultPlan
 from junctor.adapters.tables.simulated import SimulatedStore
 from junctor.ports.table import Item, Key, TableSpec
-from tests.support.ledger_audit import Books, steps, violations
+from tests.support.ledger_audit import Books, step, violations
 
 OPERATION: ContextVar[str] = ContextVar("operation", default="none")
 """The operation of the ledger that the running task is in."""
@@ -66,13 +66,13 @@ class WatchedStore(SimulatedStore):
         self.opened: set[Key] = set()
         self.breaches: list[str] = []
         self._books = Books()
-        self._touched: list[tuple[Item | None, Item]] = []
+        self._touched: list[tuple[Item, Item]] = []
 
     def put(self, spec: TableSpec, key: Key, item: Item | None) -> None:
         """Replace an item, and note it for the judgement."""
         super().put(spec, key, item)
         assert item is not None, "the ledger deletes nothing"
-        self._touched.append((self.mirror.get(key), item))
+        self._touched.append((self.mirror.get(key, {}), item))
         self.mirror[key] = item
         if item.get("state") == "OPEN" and key.sort.startswith("SLOT#"):
             self.opened.add(key)
@@ -101,11 +101,9 @@ class WatchedStore(SimulatedStore):
         self._note(operation, violations(list(self.mirror.values())))
 
     def _judge(self, operation: str) -> None:
-        before = [old for old, _ in self._touched if old is not None]
-        after = [new for _, new in self._touched]
-        for item in after:
-            self._books.put(item)
-        self._note(operation, [*steps(before, after), *self._books.check()])
+        for _, new in self._touched:
+            self._books.put(new)
+        self._note(operation, [*step(self._touched), *self._books.check()])
 
     def _note(self, operation: str, found: list[str]) -> None:
         now = asyncio.get_running_loop().time()

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias, TypeVar
 
+from msgspec.structs import force_setattr
+
 from junctor.ports.table import (
     Capacity,
     Change,
@@ -123,7 +125,8 @@ def break_ledger(router: Router) -> FaultyTable:
     """Put a faulty table under a router's ledger, and return it."""
     ledger = router.core.services.ledger
     faulty = FaultyTable(ledger._table)
-    ledger._table = faulty
+    force_setattr(ledger._bookings._tools, "table", faulty)  # the one value that all parts of the ledger share
+    ledger._table = ledger._scopes._standings._table = faulty
     return faulty
 
 

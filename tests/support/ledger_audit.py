@@ -234,12 +234,17 @@ def violations(items: Sequence[Item]) -> list[str]:
 def steps(before: Sequence[Item], after: Sequence[Item]) -> list[str]:
     """Return what one write did that no write may do: I2, I10, I15 and I16, as far as two looks can tell."""
     old, new = _by_key(before), _by_key(after)
-    changes = [(old.get(key, {}), new.get(key, {})) for key in {**old, **new} if old.get(key) != new.get(key)]
+    return step([(old.get(key, {}), new.get(key, {})) for key in {**old, **new}])
+
+
+def step(touched: Sequence[tuple[Found, Found]]) -> list[str]:
+    """Do as `steps`, of what one write touched: each item before and after, empty if there was none."""
     barred = {
         (purse.get("account"), purse.get("id"))
-        for (_, sort), purse in old.items()
-        if sort.startswith("PURSE#") and (purse["state"] != "OPEN" or _number(purse, "owed_nanousd") > 0)
+        for purse, _ in touched
+        if purse and _kind(purse, {}) == "PURSE" and (purse["state"] != "OPEN" or _number(purse, "owed_nanousd") > 0)
     }
+    changes = [(was, now) for was, now in touched if was != now]
     return [breach for was, now in changes for breach in (*_ends(was, now), *_takes(was, now, barred), *_counts(was, now))]
 
 

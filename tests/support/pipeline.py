@@ -151,10 +151,14 @@ def log_lines(router: Router, kind: str = "request") -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == kind]
 
 
+LASTING = {"_Connection._serve", "Scopes._tidy"}
+"""What may run when no call is under way: the scripted upstreams, and the one task that looks after the leases."""
+
+
 def tasks() -> Counter[str]:
-    """Count what runs in the loop, by name; grpc's own coroutines have none, and the scripted upstreams do not count."""
+    """Count what runs in the loop, by name; grpc's own coroutines have none, and what may last does not count."""
     names = (getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks() if not task.done())
-    return Counter(name for name in names if name != "_Connection._serve")
+    return Counter(name for name in names if name not in LASTING)
 
 
 async def only_these_tasks(before: Counter[str]) -> None:

@@ -217,8 +217,10 @@ def test_a_change_that_was_read_before_a_removal_does_not_land_after_it() -> Non
         workspaces, _ = await stage.members.list_workspaces(scene.actor, "", 10, "")
         await stage.members.delete(scene.actor, "", "m")
         await stage.members.delete_workspace(scene.actor, "", "w")
-        for old in (*members, *workspaces):
-            write = accounts.change(old, msgspec.structs.replace(old, name="late"))
+        late = [accounts.change(member, msgspec.structs.replace(member, name="late")) for member in members]
+        late += [accounts.change(label, msgspec.structs.replace(label, name="late")) for label in workspaces]
+        assert len(late) == 2
+        for write in late:
             assert isinstance(await stage.table.update(write.key, write.conditions, write.changes), Refused)
 
     on_stage(scenario)
@@ -282,6 +284,21 @@ def test_every_secret_that_was_handed_out_opens_unless_two_newer_ones_were() -> 
 
     for seed in range(10):
         on_stage(scenario, seed)
+
+
+def test_a_rotation_that_is_repeated_keeps_the_secret_before_it() -> None:
+    """A lost answer would lock out every caller at once, as the new secret would be its own predecessor."""
+
+    async def scenario(stage: Stage) -> None:
+        scene = await Scene(stage).open()
+        made, first = await stage.api_keys.create(scene.actor, "", NewApiKey(name="k"))
+        _forget_tokens(stage)
+        stage.store.dice.inject(Fault.NONE, Fault.NONE, Fault.REPLY_LOST)
+        _, second = await stage.api_keys.rotate(scene.actor, "", made.lookup_id, 100)
+        for text in (first, second):
+            await stage.admission.admit(text, KeyScope.COMPLETION)
+
+    on_stage(scenario)
 
 
 def test_two_who_make_the_same_member_are_told_apart() -> None:

@@ -119,6 +119,21 @@ def test_no_more_goes_back_than_came_and_is_there() -> None:
     play(scenario)
 
 
+def test_what_went_back_of_a_payment_is_not_taken_back_again() -> None:
+    """The same money would go back by our own will and be charged back too, and an organisation pay twice."""
+
+    async def scenario(bank: Bank) -> None:
+        await bank.credit(100)
+        assert await booked(bank, back(60)) is Booking.BOOKED
+        assert await booked(bank, claw(41)) is Booking.PAYMENT_SHORT
+        assert await booked(bank, claw(30)) is Booking.BOOKED
+        assert await booked(bank, back(11, outside_id="r2")) is Booking.PAYMENT_SHORT
+        assert await booked(bank, back(10, outside_id="r2")) is Booking.BOOKED
+        assert ((await bank.purse()).avail_nanousd, (await bank.purse()).credited_nanousd) == (0, 0)
+
+    play(scenario)
+
+
 def test_a_chargeback_is_collected_from_what_is_there_and_what_comes() -> None:
     """What was taken back from us would stay in the purse to be spent."""
 
@@ -133,7 +148,7 @@ def test_a_chargeback_is_collected_from_what_is_there_and_what_comes() -> None:
         assert ((await bank.purse()).avail_nanousd, (await bank.purse()).owed_nanousd) == (0, 10)
         assert await booked(bank, bank.payment(25, outside_id="p2")) is Booking.BOOKED
         assert ((await bank.purse()).avail_nanousd, (await bank.purse()).owed_nanousd) == (15, 0)
-        assert await booked(bank, claw(1, "never", "c2")) is Booking.PURSE_UNKNOWN
+        assert await booked(bank, claw(1, "main", "c2")) is Booking.PAYMENT_SHORT
 
     play(scenario)
 

@@ -163,11 +163,11 @@ CASES = [
         Booking.BOOKED,
     ),
     Case(
-        "charge back from an unknown purse",
+        "charge back of an unknown payment",
         nothing,
         lambda bank: chargeback(bank.table, bank.dice, claw(60)),
-        Booking.PURSE_UNKNOWN,
-        more,
+        Booking.PAYMENT_UNKNOWN,
+        hundred,
         Booking.BOOKED,
     ),
     Case(

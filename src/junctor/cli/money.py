@@ -10,7 +10,7 @@ def usd(text: str) -> int:
     """Read a sum of USD, such as 12.50, as nano-USD, exactly."""
     whole, _, part = text.partition(".")
     digits = f"{whole}{part:0<9}"
-    if not (digits.isascii() and digits.isdecimal()) or len(part) > NANO_DIGITS or int(digits) > INT64_MAX:
+    if not whole or not (digits.isascii() and digits.isdecimal()) or len(part) > NANO_DIGITS or int(digits) > INT64_MAX:
         raise argparse.ArgumentTypeError(f"{text} is not a sum of USD, such as 12.50")
     return int(digits)
 

@@ -22,8 +22,8 @@ AMOUNT_MAX_NANOUSD = 2**63 - 1
 class Booking(Enum):
     """What became of a movement of money or the change of a limit.
 
-    BOOKED: now or by an earlier try. DIFFERS: what is there under this id is another one. Any other answer: nothing happened, and
-    no try of this call will land later. Where that is not certain, as a try was made whose fate is not known, no answer is
+    BOOKED: now or by an earlier try. DIFFERS: what is there under this id is another one. Any other answer: nothing happened,
+    and no try of this call will land later. Where that is not certain, as a try was made whose fate is not known, no answer is
     given but UnknownOutcomeError; asking again under the same outside id is safe, and tells once it is booked.
     """
 
@@ -81,32 +81,20 @@ async def refund(table: Table, dice: Dice, entry: Refund) -> Booking:
         StoreError: it could not be done, or its fate is not known; safe to repeat.
         ValueError: the amount is no amount.
     """
-    _check(entry)
-    part = payments.refund_part(entry.account, entry.payment, entry.amount_nanousd)
     out = purses.debit(entry.account, entry.purse, entry.amount_nanousd, free=False)
-    doubt = trying.Doubt()
-    answer = await trying.transact(table, dice, (PutNew(payments.item(entry)), part, out), doubt)
-    booking = _judged(answer, entry)
-    if booking is not None:
-        return booking
-    if isinstance(answer, Refused) and answer.index == 1:
-        # What may go back of a payment only becomes less, so where it is short no try can land.
-        return Booking.PAYMENT_SHORT if answer.old else doubt.refused(Booking.PAYMENT_UNKNOWN)
-    return doubt.refused(_purse_refused(answer))
+    return await _book_back(table, dice, entry, out)
 
 
 async def chargeback(table: Table, dice: Dice, entry: Clawback) -> Booking:
     """Make a purse owe what was taken back from us, and collect what it has: it leases nothing until all is collected.
 
+    What went back of the payment by our own will cannot be taken back again, nor the other way round.
+
     Raises:
         StoreError: it could not be done, or its fate is not known; safe to repeat.
         ValueError: the amount is no amount.
     """
-    _check(entry)
-    owe = purses.owe(entry.account, entry.purse, entry.amount_nanousd)
-    doubt = trying.Doubt()
-    answer = await trying.transact(table, dice, (PutNew(payments.item(entry)), owe), doubt)
-    booking = _judged(answer, entry) or doubt.refused(_purse_refused(answer))
+    booking = await _book_back(table, dice, entry, purses.owe(entry.account, entry.purse, entry.amount_nanousd))
     if booking is Booking.BOOKED:
         await collect(table, dice, entry.account, entry.purse)
     return booking
@@ -176,6 +164,21 @@ async def _book_into(table: Table, dice: Dice, entry: Entry, changes: tuple[Upda
             # A purse that expired stays so, so no try can land.
             return refused if refused is Booking.PURSE_EXPIRED else doubt.refused(refused)
         into = fresh if into is there else there
+
+
+async def _book_back(table: Table, dice: Dice, entry: Refund | Clawback, out: Update) -> Booking:
+    """Write an entry of what goes back of a payment, and what that does to its purse."""
+    _check(entry)
+    part = payments.refund_part(entry.account, entry.payment, entry.amount_nanousd)
+    doubt = trying.Doubt()
+    answer = await trying.transact(table, dice, (PutNew(payments.item(entry)), part, out), doubt)
+    booking = _judged(answer, entry)
+    if booking is not None:
+        return booking
+    if isinstance(answer, Refused) and answer.index == 1:
+        # What may go back of a payment only becomes less, so where it is short no try can land.
+        return Booking.PAYMENT_SHORT if answer.old else doubt.refused(Booking.PAYMENT_UNKNOWN)
+    return doubt.refused(_purse_refused(answer))
 
 
 async def _settle_down(

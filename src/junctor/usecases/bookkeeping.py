@@ -1,14 +1,19 @@
-"""Statements kept: the leases of past months summed, in every account, by every instance, as it is safe anywhere and twice."""
+"""The books kept in every account, by every instance, as it is safe anywhere and twice.
+
+Recurring grants are paid, also where no call asks for them, and the leases of past months are summed into statements.
+"""
 
 import asyncio
 
 from msgspec import Struct
 
+from junctor.ledger import grants, trying
 from junctor.ledger.listing import read_accounts
 from junctor.ledger.statements import summarise
 from junctor.ports.ambient import Clock, Dice
 from junctor.ports.table import StoreError, Table
 from junctor.ports.telemetry import Counter, Telemetry
+from junctor.records import accounts, keys
 
 EVERY_S = 3600.0
 JITTER = 0.2
@@ -41,6 +46,7 @@ class Bookkeeper:
         broken: list[tuple[str, str]] = []
         async for account in read_accounts(self._table, self._dice):
             try:
+                await self._grant(account)
                 done = await summarise(self._table, self._dice, account, self._clock.now_ms())
             except StoreError:
                 failed += 1
@@ -63,6 +69,12 @@ class Bookkeeper:
             except Exception as error:  # noqa: BLE001 - told to the log; the next run may do better
                 self._telemetry.count(Counter.INCIDENT)
                 self._telemetry.incident("bookkeeper", error)
+
+    async def _grant(self, account: str) -> None:
+        """Pay what an account is due by itself, also where no call asks for it. Raises StoreError."""
+        found = await trying.get(self._table, self._dice, keys.account(account))
+        if found is not None:
+            await grants.ensure(self._table, self._dice, accounts.account_of(found), self._clock.now_ms())
 
     def _tell(self, summed: int, failed: int, broken: list[tuple[str, str]]) -> None:
         if summed:

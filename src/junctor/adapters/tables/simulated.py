@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from junctor.adapters.tables.faults import CALM, Fault, FaultDice, FaultPlan
 from junctor.adapters.tables.paging import Place, check_query, cut_page, place_of, start_of, wanted
@@ -62,6 +63,14 @@ _REFUSALS: dict[Fault, type[StoreError]] = {
 }
 
 
+class _Version(Struct, frozen=True):
+    """An item as it was from an instant on, None if it was not there, and where it lay."""
+
+    since: float
+    item: Item | None
+    places: frozenset[tuple[str, Place]]
+
+
 class _Shelf:
     """One table's items, with as much of their past as an eventual read may show. No item on it is ever changed, but replaced.
 
@@ -70,21 +79,24 @@ class _Shelf:
 
     def __init__(self, spec: TableSpec) -> None:
         self._indexes = (None, *spec.indexes)
-        self._versions: dict[Key, list[tuple[float, Item | None]]] = {}
+        self._versions: dict[Key, list[_Version]] = {}
         self._places: dict[tuple[str, str], list[Place]] = {}
 
     def read(self, key: Key, instant: float) -> Item | None:
         """Return the item as it was at this instant."""
-        return next((item for since, item in reversed(self._versions.get(key, ())) if since <= instant), None)
+        for version in reversed(self._versions.get(key, ())):
+            if version.since <= instant:
+                return version.item
+        return None
 
     def write(self, key: Key, item: Item | None, now: float, forget_before: float) -> None:
         """Make this the item from now on, and forget what no read can show any more."""
         versions = self._versions.setdefault(key, [])
-        before = self._places_of(versions)
-        versions.append((now, None if item is None else MeasuredItem(item)))
-        while len(versions) > 1 and versions[1][0] <= forget_before:
+        before = {place for version in versions for place in version.places}
+        versions.append(_Version(now, None if item is None else MeasuredItem(item), self._places_of(item)))
+        while len(versions) > 1 and versions[1].since <= forget_before:
             del versions[0]
-        after = self._places_of(versions)
+        after = {place for version in versions for place in version.places}
         for name, place in after - before:
             insort(self._places.setdefault((name, place[0]), []), place)
         for name, place in before - after:
@@ -111,12 +123,9 @@ class _Shelf:
             if item is not None and place_of(index, item) == place:
                 yield place, item
 
-    def _places_of(self, versions: Sequence[tuple[float, Item | None]]) -> set[tuple[str, Place]]:
-        found: set[tuple[str, Place]] = set()
-        for index in self._indexes:
-            places = [place_of(index, item) for _, item in versions if item is not None]
-            found.update((index.name if index else "", place) for place in places if place is not None)
-        return found
+    def _places_of(self, item: Item | None) -> frozenset[tuple[str, Place]]:
+        found = [] if item is None else [(index.name if index else "", place_of(index, item)) for index in self._indexes]
+        return frozenset((name, place) for name, place in found if place is not None)
 
 
 class SimulatedStore:
