@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from junctor.cli import admin
-from junctor.cli.admin import ADMIN_KEY, ADMIN_TARGET_VARIABLE
+from junctor.cli.admin import ADMIN_KEY
 from junctor.cli.keys import add_keys
 from junctor.cli.orgs import add_orgs
 from junctor.domain.account import KeyScope
 from junctor.domain.errors import ApiKeyInvalidError
+from junctor.settings import ADMIN_TARGET_VARIABLE
 from junctor.v1 import account_service_pb2 as pb
 from tests.support.control_plane import ControlPlane, running_control_plane
 

@@ -115,7 +115,7 @@ class Books:
             for purse, credited in parts:
                 self._credited[account, purse] += credited
                 self._touch("purse", (account, purse), self._check_purse)
-            if kind == "REF":
+            if kind in {"REF", "CLAW"}:
                 self._refunded[account, str(item["payment"])] += amount
                 self._touch("payment", (account, str(item["payment"])), self._check_payment)
         if kind == "PAY":

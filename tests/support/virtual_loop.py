@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from heapq import heappop, heappush
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
+_Args = TypeVarTuple("_Args")
 _Result = TypeVar("_Result")
 
 
@@ -82,20 +83,20 @@ class TimersLoop(VirtualLoop):
         self._set = 0
         super().__init__()
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[[*_Args], object], *args: *_Args, context: Context | None = None) -> asyncio.Handle:
         """Let a callback be called in the next turn."""
         handle = _Handle(0.0, callback, args, self, context)
         self._soon.append(handle)
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*_Args], object], *args: *_Args, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Let a callback be called after so many seconds."""
         return self.call_at(self._virtual.now_s + delay, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*_Args], object], *args: *_Args, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Let a callback be called at this instant."""
         handle = _Handle(when, callback, args, self, context)

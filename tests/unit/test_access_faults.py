@@ -19,7 +19,7 @@ from junctor.domain.errors import (
     ResourceNotFoundError,
 )
 from junctor.ports.table import Done, Item, Operation, Refused, StoreError, UnknownOutcomeError
-from junctor.records import accounts
+from junctor.records import accounts, keys
 from junctor.records.tables import CORE
 from junctor.usecases.api_keys import ApiKeyChange, NewApiKey
 from junctor.usecases.members import MemberChange, WorkspaceChange
@@ -94,7 +94,7 @@ WORKS = [
 def _told(item: Item) -> tuple[str, ...]:
     """Name an item: what it is, whether its key has one secret or two, and what people gave it."""
     partition, sort = str(item["pk"]), str(item["sk"])
-    kind = "LISTED" if partition.startswith("ORGS#") else "ENTRY" if sort.startswith("KEY#") else sort
+    kind = "LISTED" if partition.startswith("ORGS#") else "ENTRY" if sort.startswith(keys.API_KEY_PREFIX) else sort
     secrets = item.get("secrets")
     number = len(secrets) if isinstance(secrets, list) else 0
     fields = ("name", "role", "disabled", "gone", "member", "workspace")

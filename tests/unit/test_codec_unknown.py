@@ -147,3 +147,12 @@ def test_an_enum_that_was_not_set_is_missing(place: str) -> None:
         request.spec.tool_choice.SetInParent()
     name = {"messages": "spec.messages[0].role", "tool_choice": "spec.tool_choice.mode"}[place]
     assert violations(request) == {name: "is missing"}
+
+
+@pytest.mark.parametrize(
+    "key", ["web_search_options", "plugins", "search_parameters", "mcp_servers", "best_of", "max_output_tokens", "provider"]
+)
+def test_what_no_hold_can_bound_is_refused(key: str) -> None:
+    """A provider's own web search would be billed to us many times over what was set aside for the call."""
+    found = violations(changed(minimal(), "spec.extra_json", f'{{"{key}":{{}}}}'))
+    assert found == {"spec.extra_json": f"has keys that a provider may bill beyond any bound: {key}"}

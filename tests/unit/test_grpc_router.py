@@ -2,7 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import grpc
 import pytest
@@ -13,7 +13,15 @@ from junctor.v1.router_service_pb2 import StreamResponse
 
 
 class OneMessage:
-    """Answers every stream with one message."""
+    """Answers every stream with one message, and nothing else."""
+
+    async def complete(self, _body: bytes, _api_key: str | None, _timeout_s: float | None) -> NoReturn:
+        """Not asked."""
+        raise AssertionError
+
+    async def unbuilt(self, _method: str, _body: bytes, _api_key: str | None, _timeout_s: float | None) -> NoReturn:
+        """Not asked."""
+        raise AssertionError
 
     async def stream(self, _body: bytes, _api_key: str | None, _timeout_s: float | None, send: Send) -> None:
         """Send it."""

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from junctor.cli.access import KeyPlace, WrongUseError, add_timeout, find_key
 from junctor.cli.terminal import shown, write
+from junctor.settings import ADMIN_KEY_VARIABLE, ADMIN_TARGET_VARIABLE, DEFAULT_ADMIN_TARGET, OPERATOR_KEY_FILE
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from junctor.client.admin import AdminClient
 
-DEFAULT_ADMIN_TARGET = "127.0.0.1:50052"
-ADMIN_TARGET_VARIABLE = "JUNCTOR_ADMIN_TARGET"
-ADMIN_KEY = KeyPlace("JUNCTOR_ADMIN_KEY", "operator-key")
+ADMIN_KEY = KeyPlace(ADMIN_KEY_VARIABLE, OPERATOR_KEY_FILE)
 TIMEOUT_S = 30.0
 
 Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - the type has no public name

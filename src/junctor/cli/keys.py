@@ -40,7 +40,7 @@ def add_keys(commands: Actions) -> None:
     actions = keys.add_subparsers(dest="action", title="actions", metavar="ACTION", required=True)
     _add(actions, "list", _list, "List the keys, without their secrets")
     _with_id(actions, "show", _show, "Show a key, without its secret")
-    create = _add(actions, "create", _create, "Make a key and print its secret, once")
+    create = add_action(actions, "create", _create, "Make a key and print its secret, once")
     create.add_argument("name", metavar="NAME", help="what people call it")
     create.add_argument("--scope", choices=SCOPES, default=SCOPES[0], help="what it may be used for (default %(default)s)")
     _add_fields(create)
@@ -121,10 +121,8 @@ def _show(client: "AdminClient", options: argparse.Namespace) -> None:
 def _create(client: "AdminClient", options: argparse.Namespace) -> None:
     from junctor.client.admin import messages
 
-    if options.scope == "operator":
-        options.operators = True
     request = messages.CreateApiKeyRequest(
-        organisation=_whose(client, options),
+        organisation="" if options.scope == "operator" else organisation(client, options),
         name=options.name,
         scope=messages.ApiKeyScope.Value(f"API_KEY_SCOPE_{options.scope.upper()}"),
         expires_at_ms=options.expires or None,

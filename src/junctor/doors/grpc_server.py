@@ -16,9 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from msgspec import Struct
 
-from junctor.doors import grpc_router
 from junctor.doors.rpc.guard import Guard
-from junctor.doors.rpc.router import RouterRpc
 
 
 class ServerTerms(Struct, frozen=True, kw_only=True):
@@ -66,9 +64,7 @@ class AddressError(Exception):
 class GrpcServer:
     """One listener of a process, with its services and their health."""
 
-    def __init__(self, services: RouterRpc | Sequence[Service], terms: ServerTerms) -> None:
-        if isinstance(services, RouterRpc):
-            services = (Service(grpc_router.SERVICE, grpc_router.handlers(services), services.guard),)
+    def __init__(self, services: Sequence[Service], terms: ServerTerms) -> None:
         self._terms = terms
         self._names = tuple(service.name for service in services)
         self._guards = tuple(service.guard for service in services)

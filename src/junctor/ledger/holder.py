@@ -76,6 +76,10 @@ class HeldLease:
         self.spent_nanousd += cost
         self.calls -= 1
 
+    def release_part(self, reserved: NanoUsd) -> None:
+        """Give back more that a call has reserved; the call goes on."""
+        self._reserved_nanousd -= reserved
+
     async def take(self, clock: Clock) -> Slot | None:
         """Hand out the next slot once the window has room for it; None if the lease cannot be used any more."""
         while self.usable(clock.now_ms()):

@@ -5,13 +5,14 @@ makes the one there is larger, in as few transactions as the account's money all
 of the account's money, and at once: it does not wait for calls under way to cost less than was set aside for them.
 
 How large a lease is: a few seconds of this scope's traffic or what is waited for, at most an eighth of what the account has,
-and at least what the first call needs. A lease of a quiet scope, or of an account with little left, is closed as soon as no
-call is under way in it, so that others find the money.
+and at least what the first call needs. A lease of a quiet scope, or where money or headroom is nearly used up, is closed as
+soon as no call is under way in it, so that others find what it had.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -23,19 +24,23 @@ from junctor.ledger import leasing, trying
 from junctor.ledger.holder import HeldLease
 from junctor.ledger.leasing import LeaseClosed, Leased, PurseShort, WindowShort
 from junctor.ledger.standing import FRESH_S, Standing, Standings
-from junctor.ledger.tools import Terms, Tools
+from junctor.ledger.tools import Spawn, Terms, Tools
 from junctor.ledger.traffic import Traffic
-from junctor.policy.legs import choose_legs
-from junctor.ports.table import StoreError
+from junctor.policy.legs import LEGS_MAX, choose_legs, merge_legs
+from junctor.ports.table import StoreError, UnknownOutcomeError
 from junctor.records import keys, leases, windows
 
 TRAFFIC_S = 5.0
 PURSE_SHARE = 8
 LEASE_LIFE_MS = 300_000
 REFUSAL_FRESH_S = 0.25
-"""How old a reading of an account's money may be on which a call is refused."""
+"""How old a reading of an account's money may be, or a refusal by the store, on which a call is refused."""
+PINCHED_S = 5.0
+"""For how long after a refusal no more is taken than calls need, and nothing is kept that no call is under way in."""
 TRIES = 12
 NEVER_MS = 2**63
+
+T = TypeVar("T")
 
 
 class Shortfall(Struct, frozen=True):
@@ -50,18 +55,24 @@ class Shortfall(Struct, frozen=True):
 
 
 class World(Struct, frozen=True):
-    """What scopes share. `lease_id` makes a fresh one; `retire` is given each lease that no call may reserve from any more."""
+    """What scopes share. `lease_id` makes a fresh one.
+
+    `retire` is given each lease that no call may reserve from any more, `ended` each in which a call has ended. `spawn` starts
+    work that must outlive its caller.
+    """
 
     tools: Tools
     terms: Terms
     standings: Standings
     owner: str
     lease_id: Callable[[], str]
-    retire: "Callable[[Scope, HeldLease], None]"
+    retire: Callable[[HeldLease], None]
+    ended: "Callable[[Scope, HeldLease], object]"
+    spawn: Spawn
 
 
 class _Waiting(Struct, frozen=True):
-    """A call in the queue: it needs an amount, in `held` if that is given, else anywhere."""
+    """A call in the queue: it needs an amount, in `held` if that is given, which it has a part of, else anywhere."""
 
     amount: NanoUsd
     held: HeldLease | None
@@ -83,7 +94,9 @@ class Scope:
         self.name = " ".join((account, *(limit.id for limit in limits or ())))
         self.current: HeldLease | None = None
         self.traffic = Traffic()
-        self.scarce = False
+        self._scarce = False
+        self._pinched_until_s = 0.0
+        self._refused: tuple[Shortfall, NanoUsd, float] | None = None
         self._queue: deque[_Waiting] = deque()
         self._serving: asyncio.Task[None] | None = None
 
@@ -101,6 +114,19 @@ class Scope:
     def busy(self) -> bool:
         """Whether anyone waits."""
         return bool(self._queue)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a lease is worth keeping that no call is under way in: not for a call now and then, nor if others want it."""
+        now_s = self._clock.monotonic_s()
+        return self.free_of_charge or not (self._scarce or now_s < self._pinched_until_s or self.traffic.quiet(now_s))
+
+    def bound_otherwise(self, standing: Standing) -> bool:
+        """Tell whether the current lease is not under those of this scope's limits that are in force."""
+        if self.current is None or self._limits is None:
+            return False
+        bound = {keys.limit_of_window(name) for name in self.current.lease.windows}
+        return bound != {limit.id for limit in standing.in_force(self._limits)}
 
     async def room(self, amount: NanoUsd) -> HeldLease | Shortfall:
         """Reserve an amount for a new call. Raises LedgerUnavailableError."""
@@ -122,20 +148,30 @@ class Scope:
         """Let no call reserve from the current lease any more."""
         held, self.current = self.current, None
         if held is not None:
-            self._world.retire(self, held)
+            self._world.retire(held)
 
     async def _wait(self, amount: NanoUsd, held: HeldLease | None) -> HeldLease | Shortfall:
         waiting = _Waiting(amount, held, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         if self._serving is None:
-            self._serving = asyncio.create_task(self._serve())
+            self._serving = self._world.spawn(self._serve())
         try:
             return await waiting.future
         except asyncio.CancelledError:
-            given = waiting.future.done() and not waiting.future.cancelled() and waiting.future.exception() is None
-            if given and isinstance(waiting.future.result(), HeldLease) and held is None:
-                waiting.future.result().release(amount)  # type: ignore[union-attr] # just looked
+            future = waiting.future
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._undo(waiting, future.result())
             raise
+
+    def _undo(self, waiting: _Waiting, answer: HeldLease | Shortfall) -> None:
+        """Give back what was found for a call that has left meanwhile."""
+        if not isinstance(answer, HeldLease):
+            return
+        if waiting.held is not None:
+            answer.release_part(waiting.amount)
+            return
+        answer.release(waiting.amount)
+        self._world.ended(self, answer)
 
     async def _serve(self) -> None:
         try:
@@ -148,19 +184,23 @@ class Scope:
             self._serving = None
             while self._queue:  # a bug, or the end of the instance: nobody may wait for ever
                 self._queue.popleft().future.cancel()
+        held = self.current
+        if held is not None and not held.calls:  # who waited was refused, or has left
+            self._world.ended(self, held)
 
     async def _answer(self, waiting: _Waiting) -> None:
         try:
             answer = await self._room_for(waiting)
         except StoreError:
-            _tell(waiting, LedgerUnavailableError("The ledger cannot be written at present.", 1.0))
+            for other in self._queue:  # else each of them would wait for as many tries, one after the other
+                _tell(other, LedgerUnavailableError("The ledger cannot be written at present.", 1.0))
         except Exception as error:  # noqa: BLE001 - it is the answer of the call that waits, and must not be that of the others
             _tell(waiting, error)
         else:
-            if not waiting.future.done():
+            if waiting.future.done():
+                self._undo(waiting, answer)
+            else:
                 waiting.future.set_result(answer)
-            elif isinstance(answer, HeldLease) and waiting.held is None:
-                answer.release(waiting.amount)
 
     async def _room_for(self, waiting: _Waiting) -> HeldLease | Shortfall:
         for tried in range(TRIES):
@@ -171,10 +211,25 @@ class Scope:
                 held.reserve(waiting.amount) if waiting.held is None else held.reserve_more(waiting.amount)
             ):
                 return held
-            shortfall = await self._provide(waiting, modest=tried > 0)
+            needed = waiting.amount - (held.free_nanousd if held else 0)
+            shortfall = self._known_short(needed)
+            if shortfall is None:
+                try:
+                    shortfall = await self._provide(waiting, modest=tried > 0)
+                except UnknownOutcomeError:
+                    continue  # the store may answer now: what was taken lies in a lease that is being closed, or adopted
             if shortfall is not None:
+                self._pinched_until_s = self._clock.monotonic_s() + PINCHED_S
                 return shortfall
         raise LedgerUnavailableError("The organisation's credits are too contended at present.", 1.0)
+
+    def _known_short(self, needed: NanoUsd) -> Shortfall | None:
+        """Return the refusal of a moment ago of no more than this, so that a crowd is not refused by the store one by one."""
+        if self._refused is None:
+            return None
+        shortfall, amount, at_s = self._refused
+        fresh = self._clock.monotonic_s() - at_s <= REFUSAL_FRESH_S
+        return shortfall if fresh and needed >= amount else None
 
     def _usable(self) -> HeldLease | None:
         """Return the current lease if new calls may reserve from it."""
@@ -193,25 +248,26 @@ class Scope:
     async def _provide(self, waiting: _Waiting, *, modest: bool) -> Shortfall | None:
         """Take one step towards room for a call, for no more than it needs if `modest`. Raises StoreError."""
         if self._limits is None:
+            self.retire()
             lease = self._lease((), (), ())
-            await trying.put_new(self._tools.table, self._tools.dice, leases.item(lease))
+            await self._taken(lease, None, trying.put_new(self._tools.table, self._tools.dice, leases.item(lease)))
             self.current = HeldLease(lease)
             return None
         standing = self._world.standings.known(self.account, FRESH_S) or await self._world.standings.read(self.account)
         growing = self._usable() if waiting.held is None else waiting.held
         if growing is not None:
             return await self._grow(growing, waiting, standing, modest=modest)
-        return await self._acquire(waiting.amount, standing, self._limits, self._renewable(), modest=modest)
+        return await self._acquire(waiting.amount, standing, standing.in_force(self._limits), modest=modest)
 
     async def _grow(self, held: HeldLease, waiting: _Waiting, standing: Standing, *, modest: bool) -> Shortfall | None:
         needed = waiting.amount - held.free_nanousd
         now_ms, until_ms = self._clock.now_ms(), held.lease.until_ms
         lasting = [purse for purse in standing.usable(now_ms) if purse.expires_at_ms is None or until_ms <= purse.expires_at_ms]
         legs = self._legs(needed, waiting.amount, lasting, modest=modest or waiting.held is not None)
-        if legs is None:
+        if legs is None or len(merge_legs(held.lease.legs, legs)) > LEGS_MAX:
             short = await self._short_of_credits(standing, needed, held)
             if short is None and waiting.held is None:
-                self.retire()  # there is enough, but only in grants that lapse before this lease ends
+                self.retire()  # there is enough, but not for this lease: in grants that lapse before it ends, or in many purses
             return short or (None if waiting.held is None else Shortfall(0, 0))
         answer = await leasing.grow(self._tools.table, self._tools.dice, held.lease, legs)
         if isinstance(answer, Leased):
@@ -223,51 +279,56 @@ class Scope:
         return await self._short(answer, needed, held)
 
     async def _acquire(
-        self, amount: NanoUsd, standing: Standing, limits: tuple[Limit, ...], old: HeldLease | None, *, modest: bool
+        self, amount: NanoUsd, standing: Standing, limits: Sequence[Limit], *, modest: bool
     ) -> Shortfall | None:
-        world, now_ms = self._world, self._clock.now_ms()
-        purses = standing.usable(now_ms)
+        table, dice, now_ms = self._tools.table, self._tools.dice, self._clock.now_ms()
+        purses, old = standing.usable(now_ms), self._renewable()
         legs = self._legs(amount, amount, purses, modest=modest)
         if legs is None:
             if old is not None:
-                world.retire(self, old)
+                self._world.retire(old)
             return await self._short_of_credits(standing, amount, None)
         periods = [windows.period(limit.interval, now_ms).end_ms for limit in limits]
         taken = {leg.purse for leg in legs}
         ends = [*periods, *(purse.expires_at_ms for purse in purses if purse.id in taken)]
         lease = self._lease(legs, tuple(windows.name(limit, now_ms) for limit in limits), ends)
-        try:
-            if old is None:
-                answer = await leasing.acquire(self._tools.table, self._tools.dice, lease)
-            else:
-                answer = await leasing.renew(self._tools.table, self._tools.dice, old.lease, old.spent_nanousd, lease)
-        except StoreError:
-            doubtful = HeldLease(lease)
-            doubtful.doubt()
-            world.retire(self, doubtful)  # it may be there, with money
-            if old is not None:
-                world.retire(self, old)
-            raise
+        if old is None:
+            answer = await self._taken(lease, None, leasing.acquire(table, dice, lease))
+        else:
+            answer = await self._taken(lease, old, leasing.renew(table, dice, old.lease, old.spent_nanousd, lease))
         if isinstance(answer, Leased):
             self.current = HeldLease(answer.lease)
             return None
         if old is not None:
-            world.retire(self, old)
+            self._world.retire(old)
         return await self._short(answer, amount, None) if isinstance(answer, PurseShort | WindowShort) else None
+
+    async def _taken(self, lease: Lease, old: HeldLease | None, taking: Coroutine[Any, Any, T]) -> T:
+        """Take a lease; where it is not known whether it is there, with money, it is closed, and the one before it too."""
+        try:
+            return await taking
+        except BaseException:
+            doubtful = HeldLease(lease)
+            doubtful.doubt()
+            self._world.retire(doubtful)
+            if old is not None:
+                self._world.retire(old)
+            raise
 
     async def _short(self, answer: PurseShort | WindowShort, needed: NanoUsd, held: HeldLease | None) -> Shortfall | None:
         """Judge a refusal; None if there is enough, and it is worth another try. Raises StoreError."""
-        if isinstance(answer, WindowShort):
-            window = answer.found
-            if window is None:  # the limit was removed meanwhile
-                gone = keys.limit_of_window(answer.window)
-                self._limits = tuple(limit for limit in self._limits or () if limit.id != gone)
-                return None
-            if window.headroom_nanousd >= needed:
-                return None
-            free = held.free_nanousd if held else 0
-            return Shortfall(max(window.headroom_nanousd, 0) + free, window.leased_nanousd, keys.limit_of_window(window.key))
-        return await self._short_of_credits(await self._world.standings.read(self.account), needed, held)
+        if isinstance(answer, PurseShort):
+            return await self._short_of_credits(await self._world.standings.read(self.account), needed, held)
+        window = answer.found
+        if window is None:  # its limit was removed meanwhile
+            await self._world.standings.read(self.account)
+            return None
+        self._pinched_until_s = self._clock.monotonic_s() + PINCHED_S
+        if window.headroom_nanousd >= needed:
+            return None
+        free = held.free_nanousd if held else 0
+        available, limit = max(window.headroom_nanousd, 0) + free, keys.limit_of_window(window.key)
+        return self._refuse(Shortfall(available, window.leased_nanousd, limit), needed)
 
     async def _short_of_credits(self, standing: Standing, needed: NanoUsd, held: HeldLease | None) -> Shortfall | None:
         """Tell whether an account really has too little, by a fresh reading. Raises StoreError."""
@@ -276,15 +337,19 @@ class Scope:
         available = standing.available(self._clock.now_ms())
         if available >= needed:
             return None
-        return Shortfall(available + (held.free_nanousd if held else 0), standing.leased())
+        return self._refuse(Shortfall(available + (held.free_nanousd if held else 0), standing.leased()), needed)
+
+    def _refuse(self, shortfall: Shortfall, needed: NanoUsd) -> Shortfall:
+        self._refused = shortfall, needed, self._clock.monotonic_s()
+        return shortfall
 
     def _legs(self, needed: NanoUsd, unit: NanoUsd, purses: Sequence[Purse], *, modest: bool) -> tuple[Leg, ...] | None:
         """Choose where to take at least what is needed from, and more in units of one call if the traffic calls for it."""
         now_s = self._clock.monotonic_s()
         share = sum(purse.avail_nanousd for purse in purses) // PURSE_SHARE
-        self.scarce = share < unit
+        self._scarce = share < unit
         shuffled = sorted(purses, key=lambda _: self._tools.dice.uniform())
-        if not modest and not self.scarce and not self.traffic.quiet(now_s):
+        if not modest and now_s >= self._pinched_until_s and not self._scarce and not self.traffic.quiet(now_s):
             queued = sum(waiting.amount for waiting in self._queue if waiting.held is None)
             wanted = min(max(self.traffic.expected(TRAFFIC_S, now_s), queued), share)
             legs = choose_legs(shuffled, needed + max(wanted - needed, 0) // unit * unit)

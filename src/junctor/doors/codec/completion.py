@@ -1,6 +1,7 @@
 """CompletionSpec from proto to domain, with every check of what a caller may send.
 
-Absent stays absent: no default of ours is ever filled in.
+Absent stays absent: no default of ours is ever filled in. `extra_json` passes what a provider alone knows, but nothing that lets
+it do, and bill, what no hold can bound: tools that it runs itself, answers beyond those asked for, hosts that others choose.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,16 @@ _OWN_KEYS = frozenset(
     (*(field.encode_name for field in msgspec.structs.fields(ChatRequest)), *pb.CompletionSpec.DESCRIPTOR.fields_by_name)
 )
 _EXTRA = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_UNBOUNDED = frozenset(
+    (
+        *("web_search_options", "web_search", "plugins", "search_parameters", "search_settings", "search_options"),
+        *("enable_search", "compound_custom", "mcp_servers", "connectors", "server_tools"),
+        *("max_output_tokens", "max_new_tokens", "thinking_budget", "best_of", "num_generations"),
+        *("provider", "route", "fallbacks", "fallback_models"),
+    )
+)
+"""Keys that switch on tools of a provider's own (7,262 tokens were billed for a request of 503 bytes), raise what an answer may
+have beyond `max_tokens` and `n`, or choose a host with other prices."""
 
 
 def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpec:
@@ -209,4 +220,7 @@ def _extra(message: pb.CompletionSpec, checks: Checks, path: str) -> str | None:
     taken = sorted(_OWN_KEYS.intersection(keys))
     if taken:
         checks.wrong(path, f"has keys that have fields of their own, or are ours to set: {', '.join(taken)}")
+    unbounded = sorted(_UNBOUNDED.intersection(keys))
+    if unbounded:
+        checks.wrong(path, f"has keys that a provider may bill beyond any bound: {', '.join(unbounded)}")
     return text
