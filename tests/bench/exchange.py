@@ -21,7 +21,6 @@ from junctor.v1.router_service_pb2 import (
     StreamRequest,
     StreamResponse,
 )
-from tests.support.harness import MODEL
 from tests.support.scripted_upstream import STREAM_HEAD, chat_body, chat_events, chunk, head
 
 CHUNKS = 64
@@ -29,6 +28,9 @@ CHUNKS = 64
 
 SPACING_S = 0.01
 """Time between the pieces of a spaced answer."""
+
+MODEL, ENDPOINT, CREDENTIAL = "openai/gpt-oss-120b", "groq/openai/gpt-oss-120b", "GROQ_API_KEY"
+"""What is asked for: a model with a price, so that each call is held for, charged and settled."""
 
 _SENTENCE = "A router takes a call, finds an endpoint, and hands the answer on. "
 _ANSWER = _SENTENCE * 3

@@ -28,7 +28,7 @@ from junctor.v1.router_service_pb2 import (
     StreamResponse,
 )
 from tests.bench import exchange, upstream
-from tests.support.harness import LOCAL, running_router
+from tests.support.harness import running_router
 
 SERVICE = "junctor.v1.RouterService"
 
@@ -176,7 +176,9 @@ async def _proxy(base_url: str) -> AsyncGenerator[Address, None]:
 @asynccontextmanager
 async def _junctor(base_url: str) -> AsyncGenerator[Address, None]:
     with tempfile.TemporaryDirectory(prefix="junctor-bench-") as folder:
-        async with running_router(Path(folder), {LOCAL: base_url}, settings={"JUNCTOR_STORE": "sqlite"}) as router:
+        addresses, credentials = {exchange.ENDPOINT: base_url}, {exchange.CREDENTIAL: "made up"}
+        settings = {"JUNCTOR_STORE": "sqlite"}
+        async with running_router(Path(folder), addresses, settings=settings, credentials=credentials) as router:
             yield Address(int(router.target.rpartition(":")[2]), router.api_key)
 
 

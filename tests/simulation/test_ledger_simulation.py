@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation import run
 from tests.simulation.mutations import MUTATIONS, Mutation, mutated
 from tests.simulation.run import Result, play
 from tests.simulation.table import Total, play_all
+from tests.support.virtual_loop import VirtualLoop
 
 SEEDS = 2_000
 """So many that a mistake which shows itself once in a thousand seeds is found, in about a minute of two cores."""
@@ -56,6 +58,13 @@ def test_a_seed_is_one_run() -> None:
         return result.digest, result.counts, result.matrix, result.trace
 
     assert told(play(7)) == told(play(7)) != told(play(8))
+
+
+def test_time_passes_as_in_any_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation would play in an order of events that no real loop has."""
+    quick = play(3)
+    monkeypatch.setattr(run, "TimersLoop", VirtualLoop)
+    assert play(3) == quick
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)

@@ -1,30 +1,34 @@
 """A ledger in a world of its own: a simulated store, the loop's time as every clock, seeded dice, notes of what was told.
 
-Meant for `run_virtual`. The store watches its own slots, of which one that has ended must never change.
+Meant for `run_virtual`. The store judges the books after every write that lands, however late, and counts what is consumed.
 """
 
 import asyncio
 import random
 from collections import Counter as Tally
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from junctor.adapters.tables.faults import CALM, FaultPlan
 from junctor.adapters.tables.simulated import SimulatedStore
-from junctor.domain.account import Caller
+from junctor.domain.account import Account, Caller
 from junctor.domain.call import Call, Outcome
 from junctor.domain.catalog import Endpoint, PriceCard, PriceParts
 from junctor.domain.completion import CompletionSpec, FinishReason, Usage
+from junctor.domain.credits import Payment, Purse, Window
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Lease, Slot, SlotState
 from junctor.domain.routing import Candidate, Plan, RoutingPreferences
+from junctor.ledger.credits import Booking, pay
 from junctor.ledger.ledger import Ledger
 from junctor.ledger.tools import Terms, Tools
-from junctor.ports.table import Item, Key, TableSpec
+from junctor.ports.table import Capacity, Item, Key, TableSpec
 from junctor.ports.telemetry import Counter, RequestLine
-from junctor.records import generations, ids, keys, leases
+from junctor.records import generations, ids, keys, leases, purses
 from junctor.records.tables import CORE
+from tests.support.ledger_audit import Books, steps, violations
 from tests.support.virtual_loop import run_virtual
 
 EPOCH_MS = 1_790_000_000_000
@@ -32,6 +36,8 @@ CALLER = Caller("ACCOUNT", "KEY")
 PLAN = Plan(())
 ENDPOINT = Endpoint(id="p/lab/model", model="lab/model", provider="p", upstream_model="m", dialect="d", base_url="https://a")
 CANDIDATE = Candidate(ENDPOINT, None, PriceCard(version="7", parts=PriceParts(), source="s", as_of="d"))
+
+_Answer = TypeVar("_Answer")
 
 
 class LoopClock:
@@ -89,24 +95,68 @@ class NotedTelemetry:
 
 
 class WatchedStore(SimulatedStore):
-    """A store that notes in `breaches` when a slot's end is changed, however and whenever the write came."""
+    """A store that notes in `breaches` what is wrong with the books after a write, however and whenever it came.
+
+    `read_units`, `write_units` and `calls` are what all its calls came to, those too whose answers were lost.
+    """
 
     def __init__(self, seed: int = 0, *, plan: FaultPlan = CALM) -> None:
         super().__init__(seed, plan=plan)
         self.breaches: list[str] = []
+        self.read_units = 0.0
+        self.write_units = 0.0
+        self.calls = 0
+        self._books = Books()
+        self._now: dict[Key, Item] = {}
+        self._touched: list[tuple[Item | None, Item]] = []
 
     def put(self, spec: TableSpec, key: Key, item: Item | None) -> None:
-        """Replace an item, and note it if it is a slot that had ended."""
-        old = self.shelf(spec).read(key, asyncio.get_running_loop().time())
-        if old is not None and key.sort.startswith("SLOT#"):
-            state = generations.state_of(old)
-            if state is not SlotState.OPEN and old != item:
-                self.breaches.append(f"{key} had ended as {state} and was written again")
+        """Replace an item, and note it for the judgement."""
         super().put(spec, key, item)
+        old = self._now.pop(key, None)
+        if item is not None:
+            self._now[key] = item
+            self._touched.append((old, item))
+
+    async def read(self, spec: TableSpec, look: Callable[..., _Answer], *, consistent: bool) -> _Answer:
+        """Carry a read."""
+        self.calls += 1
+        answer = await super().read(spec, look, consistent=consistent)
+        self._consumed(answer)
+        return answer
+
+    async def write(self, apply: Callable[[], _Answer]) -> _Answer:
+        """Carry a write, and judge what it leaves."""
+        self.calls += 1
+
+        def judged() -> _Answer:
+            self._touched = []
+            answer = apply()
+            self._consumed(answer)
+            for _, new in self._touched:
+                self._books.put(new)
+            before, after = [old for old, _ in self._touched if old is not None], [new for _, new in self._touched]
+            self.breaches += [*steps(before, after), *self._books.check()]
+            return answer
+
+        return await super().write(judged)
+
+    def judge(self) -> list[str]:
+        """Return what is wrong with all books as they are, from nothing, and was wrong before."""
+        return [*self.breaches, *violations(list(self._now.values()))]
+
+    def _consumed(self, answer: object) -> None:
+        capacity = getattr(answer, "capacity", None)
+        if isinstance(capacity, Capacity):
+            self.read_units += capacity.read_units
+            self.write_units += capacity.write_units
 
 
 class World:
-    """One ledger and its store. Make it inside a running loop and call `open` first."""
+    """One ledger and its store. Make it inside a running loop and call `open` first.
+
+    `watched` is what every instance's ledger told of where accounts stand.
+    """
 
     def __init__(self, seed: int = 0, plan: FaultPlan = CALM, *, deadline_max_ms: int = 900_000) -> None:
         self.store = WatchedStore(seed, plan=plan)
@@ -114,23 +164,43 @@ class World:
         self.clock = LoopClock()
         self.dice = SeededDice(seed)
         self.telemetry = NotedTelemetry()
+        self.watched: list[tuple[Account | None, Sequence[Purse], Sequence[Window]]] = []
         self.terms = Terms(deadline_max_ms=deadline_max_ms)
         self.ledger = self.instance()
 
     def instance(self) -> Ledger:
         """Return the ledger of one more instance."""
-        return Ledger(Tools(self.table, self.clock, self.dice, self.telemetry), self.terms, lambda *_: None)
+        tools = Tools(self.table, self.clock, self.dice, self.telemetry)
+        return Ledger(tools, self.terms, lambda *stand: self.watched.append(stand))
 
     async def open(self) -> "World":
         """Make the table."""
         await self.store.create([CORE])
         return self
 
+    async def credit(self, amount: int, purse: str = "main", *, expires_at_ms: int | None = None, account: str = "") -> None:
+        """Pay into a purse, the account's main one if no other is named."""
+        payment = Payment(
+            account=account or CALLER.account,
+            id=f"{purse}-{self.clock.monotonic_s()}",
+            purse=purse,
+            amount_nanousd=amount,
+            refundable_nanousd=amount,
+            at_ms=self.clock.now_ms(),
+        )
+        assert await pay(self.table, self.dice, payment, expires_at_ms=expires_at_ms) is Booking.BOOKED
+
+    def purse(self, name: str = "main", account: str = "") -> Purse:
+        """Return a purse."""
+        place = keys.purse(account or CALLER.account, name)
+        (found,) = [item for item in self.store.items(CORE) if (item["pk"], item["sk"]) == (place.partition, place.sort)]
+        return purses.purse_of(found)
+
     def generations(self) -> dict[str, Generation]:
-        """Return every slot in the store, by generation id."""
+        """Return every generation in the store, by its id."""
         found: dict[str, Generation] = {}
         for item in self.store.items(CORE):
-            if str(item["sk"]).startswith("SLOT#"):
+            if str(item["sk"]).startswith(keys.SLOT_PREFIX) and generations.was_used(item):
                 account, _, lease = str(item["pk"]).removeprefix("A#").partition("#L#")
                 place = Slot(account, lease, int(str(item["sk"]).removeprefix("SLOT#")))
                 found[ids.generation_id(place)] = generations.generation_of(item, place)
@@ -141,21 +211,37 @@ class World:
         return [leases.lease_of(item) for item in self.store.items(CORE) if str(item["sk"]).startswith(keys.LEASE_PREFIX)]
 
 
-def call(account: str = CALLER.account, *, remaining_s: float = 600.0, streamed: bool = False) -> Call:
+def plan(ceiling: int) -> Plan:
+    """Return a plan whose calls may cost so much: each has a price, and its tokens none."""
+    price = PriceCard(version="7", parts=PriceParts(input=0, output=0, request=ceiling * 1_000), source="s", as_of="d")
+    return Plan((Candidate(ENDPOINT, None, price),))
+
+
+def call(
+    account: str = CALLER.account,
+    *,
+    remaining_s: float = 600.0,
+    streamed: bool = False,
+    key: str = CALLER.key,
+    request_id: str | None = None,
+) -> Call:
     """Return a call whose deadline is so many seconds away."""
     return Call(
-        caller=Caller(account, CALLER.key),
+        caller=Caller(account, key),
         spec=CompletionSpec(model="lab/model", messages=()),
         preferences=RoutingPreferences(),
         deadline_at=asyncio.get_running_loop().time() + remaining_s,
         streamed=streamed,
+        request_id=request_id,
     )
 
 
-def settled(number: int) -> Outcome:
+def settled(number: int, cost: int = 0, *, within_hold: bool = False) -> Outcome:
     """Return an outcome to be paid for, with numbers that tell it from others."""
     return Outcome(
         state=SlotState.SETTLED,
+        cost_nanousd=cost,
+        within_hold=within_hold,
         candidate=CANDIDATE,
         usage=Usage(number, number + 1, number + 2, number + 3, number + 4, estimated=number % 2 == 0),
         finish_reason=FinishReason.STOP,
@@ -203,6 +289,6 @@ def play(scenario: Callable[[World], Awaitable[None]], *, deadline_max_ms: int =
         await world.ledger.close()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert world.telemetry.incidents == []
-        assert world.store.breaches == []
+        assert world.store.judge() == []
 
     run_virtual(main())

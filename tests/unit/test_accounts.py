@@ -2,9 +2,10 @@
 
 import pytest
 
-from junctor.adapters.tables.faults import Fault, FaultPlan
+from junctor.adapters.tables.faults import Fault
 from junctor.domain.account import ApiKey, KeyScope, KeySecret
 from junctor.domain.errors import ResourceNotFoundError
+from junctor.ledger import trying
 from junctor.policy import api_keys
 from junctor.ports.table import Item, UnknownOutcomeError
 from junctor.records import accounts, keys
@@ -106,7 +107,7 @@ def test_a_key_whose_fate_is_unknown_is_not_shown() -> None:
 
     async def scenario(stage: Stage) -> None:
         account = (await stage.accounts.create_organisation("o")).id
-        stage.store.dice.plan = FaultPlan(chances=((Fault.DROPPED, 1.0),))
+        stage.store.dice.inject(Fault.NONE, *[Fault.DROPPED] * trying.TRIES)
         with pytest.raises(UnknownOutcomeError):
             await stage.accounts.create_api_key(account, "ci")
 

@@ -131,18 +131,17 @@ class Bookings:
                 hold = await self._open_once(booked, await self._numbered(booked))
                 if hold is not None:
                     return hold
-        except StoreError as error:
-            raise LedgerUnavailableError("The ledger cannot be written at present.", 1.0) from error
-        except BaseException:
+        except BaseException as error:
             self.give_back(booked)
+            if isinstance(error, StoreError):
+                raise LedgerUnavailableError("The ledger cannot be written at present.", 1.0) from error
             raise
         raise LedgerUnavailableError("The ledger closed this instance's leases.", 1.0)
 
-    def give_back(self, booked: Booked, cost: NanoUsd = 0) -> None:
-        """Give back what is set aside for a call that has ended, less what it cost."""
+    def give_back(self, booked: Booked, cost: NanoUsd = 0) -> "asyncio.Task[None] | None":
+        """Give back what is set aside for a call that has ended, less what it cost; return the closing of its lease, if any."""
         held = booked.give_back(cost)
-        if held is not None:
-            self._scopes.ended(booked.scope, held)
+        return self._scopes.ended(booked.scope, held) if held is not None else None
 
     def lose(self, booked: Booked) -> None:
         """Count a call as ended of whose slot it is not known how it is: what is set aside for it stays with the lease."""

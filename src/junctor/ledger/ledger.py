@@ -28,7 +28,8 @@ from junctor.ports.table import StoreError
 from junctor.ports.telemetry import Counter
 from junctor.records import generations
 
-SETTLE_INLINE_S = 2.0
+SETTLE_INLINE_S, CLOSE_INLINE_S = 2.0, 0.25
+"""For how long an answer waits for its settlement, and then for a lease that is closed after it."""
 SETTLE_BACKOFF_MAX_S = 5.0
 VOID = Outcome(state=SlotState.VOID)
 
@@ -113,11 +114,14 @@ class Ledger:
         """End a generation's slot. The settlement goes on if the caller leaves, and past this answer if the store is slow."""
         task = self._spawn(self._settle(hold.generation, outcome, self._clock.now_ms()))
         done, _ = await asyncio.wait({task}, timeout=SETTLE_INLINE_S)
-        if done:
-            return task.result()
-        self._telemetry.count(Counter.SETTLE_PENDING)
-        task.add_done_callback(self._report)
-        return Receipt(hold.generation.id, pending=True)
+        if not done:
+            self._telemetry.count(Counter.SETTLE_PENDING)
+            task.add_done_callback(self._report)
+            return Receipt(hold.generation.id, pending=True)
+        receipt, closing = task.result()
+        if closing is not None:  # so that who looks at his credits now sees what the call cost, and nothing leased
+            await asyncio.wait({closing}, timeout=CLOSE_INLINE_S)
+        return receipt
 
     def settle_later(self, hold: Hold, outcome: Outcome) -> None:
         """Do as `settle`, for a caller who has left."""
@@ -148,19 +152,23 @@ class Ledger:
     async def close(self) -> None:
         """Close the leases that this instance holds; those with calls under way are for a reclaimer."""
         await self._scopes.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _open(self, booked: Booked) -> Hold:
         hold = await self._bookings.open(booked)
         self._booked[hold.generation.id] = booked
         return hold
 
-    async def _settle(self, opened: Generation, outcome: Outcome, now_ms: int) -> Receipt:
-        """End a slot. A receipt without a cost, and not pending, is of one that somebody else had ended: it costs nothing."""
+    async def _settle(self, opened: Generation, outcome: Outcome, now_ms: int) -> "tuple[Receipt, asyncio.Task[None] | None]":
+        """End a slot, and return the closing of its lease, if it is closed for that.
+
+        A receipt without a cost, and not pending, is of a slot that somebody else had ended: it costs nothing.
+        """
         booked = self._booked.pop(opened.id, None)
         if booked is None:  # it has ended, and does so once
             self._telemetry.count(Counter.SETTLE_LOST)
-            return Receipt(opened.id)
+            return Receipt(opened.id), None
         try:
             cost = await self._covered(booked, outcome)
             ending = await self._end(opened, _ended(opened, outcome, cost, now_ms))
@@ -171,10 +179,10 @@ class Ledger:
             self._telemetry.count(Counter.SETTLE_LOST)
             self._telemetry.count(Counter.REVENUE_LOST, cost)
             self._bookings.lose(booked)
-            return Receipt(opened.id, pending=ending is None)
+            return Receipt(opened.id, pending=ending is None), None
         booked.scope.traffic.spent(cost, self._clock.monotonic_s())
-        self._bookings.give_back(booked, cost)
-        return Receipt(opened.id, cost_nanousd=cost, upstream_cost_nanousd=cost, fee_nanousd=0)
+        closing = self._bookings.give_back(booked, cost)
+        return Receipt(opened.id, cost_nanousd=cost, upstream_cost_nanousd=cost, fee_nanousd=0), closing
 
     async def _covered(self, booked: Booked, outcome: Outcome) -> NanoUsd:
         """Return as much of a call's cost as is set aside for it, or can be now."""

@@ -37,7 +37,8 @@ REFUSAL_FRESH_S = 0.25
 """How old a reading of an account's money may be, or a refusal by the store, on which a call is refused."""
 PINCHED_S = 5.0
 """For how long after a refusal no more is taken than calls need, and nothing is kept that no call is under way in."""
-TRIES = 12
+TRIES, DOUBT_S = 12, 2.0
+"""How many steps are taken towards room for one call, and for how long after one whose fate is not known."""
 NEVER_MS = 2**63
 
 T = TypeVar("T")
@@ -203,6 +204,7 @@ class Scope:
                 waiting.future.set_result(answer)
 
     async def _room_for(self, waiting: _Waiting) -> HeldLease | Shortfall:
+        give_up_at_s = self._clock.monotonic_s() + DOUBT_S
         for tried in range(TRIES):
             held = self._usable() if waiting.held is None else waiting.held
             if held is not None and not held.certain:
@@ -216,8 +218,9 @@ class Scope:
             if shortfall is None:
                 try:
                     shortfall = await self._provide(waiting, modest=tried > 0)
-                except UnknownOutcomeError:
-                    continue  # the store may answer now: what was taken lies in a lease that is being closed, or adopted
+                except UnknownOutcomeError:  # what was taken lies in a lease that is being closed, or is found by the next try
+                    if self._clock.monotonic_s() > give_up_at_s:
+                        raise
             if shortfall is not None:
                 self._pinched_until_s = self._clock.monotonic_s() + PINCHED_S
                 return shortfall
@@ -278,9 +281,7 @@ class Scope:
             return None
         return await self._short(answer, needed, held)
 
-    async def _acquire(
-        self, amount: NanoUsd, standing: Standing, limits: Sequence[Limit], *, modest: bool
-    ) -> Shortfall | None:
+    async def _acquire(self, amount: NanoUsd, standing: Standing, limits: Sequence[Limit], *, modest: bool) -> Shortfall | None:
         table, dice, now_ms = self._tools.table, self._tools.dice, self._clock.now_ms()
         purses, old = standing.usable(now_ms), self._renewable()
         legs = self._legs(amount, amount, purses, modest=modest)

@@ -1,13 +1,13 @@
 """All that one instance holds: its scopes, the leases it is done with, and the looks it takes at the accounts meanwhile.
 
 A lease that no call may reserve from any more is closed when the last call in it has ended. Every second idle leases are
-retired, and every few seconds the accounts in use are read anew: a window whose limit was lowered below what is leased retires
-its leases, so new calls see the new limit within seconds; and whoever listens is told where the account stands.
+retired, and every few seconds the accounts in use are looked at: a window whose limit was lowered below what is leased retires
+its leases, as does a limit that came or went, so new calls see the new limit within seconds; and whoever listens is told where
+the account stands. A bug in that is told and does not end it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from junctor.domain.account import Account, Caller
 from junctor.domain.credits import Limit, Purse, Window
@@ -16,7 +16,7 @@ from junctor.ledger import closing, grants
 from junctor.ledger.holder import HeldLease
 from junctor.ledger.scope import Scope, World
 from junctor.ledger.standing import FRESH_S, Standings
-from junctor.ledger.tools import Terms, Tools
+from junctor.ledger.tools import Spawn, Terms, Tools
 from junctor.ports.table import StoreError
 from junctor.ports.telemetry import Counter
 from junctor.records import ids
@@ -24,26 +24,34 @@ from junctor.records import ids
 TIDY_S = 1.0
 IDLE_S = 3.0
 FORGET_S = 60.0
+LOOKS_AT_ONCE = 16
 
 Watch = Callable[[Account | None, Sequence[Purse], Sequence[Window]], None]
 """Is told where an account stands, each few seconds while it is used: the account, its purses, the windows in use."""
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 class Scopes:
-    """The scopes of one instance. `spawn` starts work that must outlive its caller."""
+    """The scopes of one instance."""
 
     def __init__(self, tools: Tools, terms: Terms, spawn: Spawn, watch: Watch) -> None:
         self._tools = tools
         self._clock = tools.clock
         self._spawn = spawn
         self._watch = watch
-        self._standings = Standings(tools, self._due)
+        self._standings = Standings(tools, self._due, spawn)
         self._scopes: dict[tuple[str, tuple[str, ...] | None], Scope] = {}
-        self._retired: dict[HeldLease, Scope] = {}
+        self._retired: set[HeldLease] = set()
+        self._looked_at_s: dict[str, float] = {}
         self._tidying: asyncio.Task[None] | None = None
         self._world = World(
-            tools=tools, terms=terms, standings=self._standings, owner=self.ulid(), lease_id=self.ulid, retire=self._retire
+            tools=tools,
+            terms=terms,
+            standings=self._standings,
+            owner=self.ulid(),
+            lease_id=self.ulid,
+            retire=self._retire,
+            ended=self.ended,
+            spawn=spawn,
         )
 
     def ulid(self) -> str:
@@ -62,23 +70,24 @@ class Scopes:
         standing = self._standings.known(account)
         return standing.available(self._clock.now_ms()) if standing else 0
 
-    def ended(self, scope: Scope, held: HeldLease) -> None:
-        """Take note that a call in a lease has ended, and close the lease if it was the last of one that is not kept."""
+    def ended(self, scope: Scope, held: HeldLease) -> "asyncio.Task[None] | None":
+        """Take note that a call in a lease has ended; if the lease is closed for that, return the task that closes it."""
         if held.calls:
-            return
-        quiet = scope.scarce or scope.traffic.quiet(self._clock.monotonic_s())
-        if held is scope.current and not scope.free_of_charge and not scope.busy and (quiet or not held.certain):
-            scope.retire()
-        elif held in self._retired:
-            self._close_soon(held)
+            return None
+        if held is scope.current and not scope.busy and not (scope.keeps and held.certain):
+            scope.current = None
+            held.fence()
+            self._retired.add(held)
+        return self._close_soon(held) if held in self._retired else None
 
     async def stop(self) -> None:
         """Retire every lease; those in which no call is under way begin to be closed."""
         if self._tidying is not None:
             self._tidying.cancel()
             await asyncio.gather(self._tidying, return_exceptions=True)
-        for scope in tuple(self._scopes.values()):
+        for scope in self._scopes.values():
             scope.retire()
+        self._scopes.clear()
 
     def _scope(self, account: str, limits: tuple[Limit, ...] | None) -> Scope:
         key = account, None if limits is None else tuple([limit.id for limit in limits])
@@ -89,55 +98,76 @@ class Scopes:
                 self._tidying = asyncio.create_task(self._tidy())
         return scope
 
-    def _retire(self, scope: Scope, held: HeldLease) -> None:
+    def _retire(self, held: HeldLease) -> None:
         held.fence()
-        self._retired[held] = scope
+        self._retired.add(held)
         if not held.calls:
             self._close_soon(held)
 
-    def _close_soon(self, held: HeldLease) -> None:
-        self._spawn(self._close(held))
+    def _close_soon(self, held: HeldLease) -> "asyncio.Task[None]":
+        return self._spawn(self._close(held))
 
     async def _close(self, held: HeldLease) -> None:
         """Close a lease; what the store does not let it do is for a reclaimer."""
-        if self._retired.pop(held, None) is None:
+        if held not in self._retired:
             return
+        self._retired.discard(held)
         try:
             await closing.close(self._tools.table, self._tools.dice, held.lease, self._clock.now_ms(), held.total_nanousd)
         except StoreError:
             self._tools.telemetry.count(Counter.CLOSE_FAILED)
-        except ValueError as error:
-            self._tools.telemetry.count(Counter.LEASE_BROKEN)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it who could be told
+            broken = isinstance(error, ValueError)  # the books are wrong
+            self._tools.telemetry.count(Counter.LEASE_BROKEN if broken else Counter.INCIDENT)
             self._tools.telemetry.incident("ledger", error)
 
     async def _tidy(self) -> None:
         """Look after what is held, as long as anything is."""
         while self._scopes:
             await asyncio.sleep(TIDY_S)
-            now_s = self._clock.monotonic_s()
-            for key, scope in tuple(self._scopes.items()):
-                idle_s = now_s - scope.traffic.used_at_s
-                held = scope.current
-                if held is not None and not held.calls and (scope.over or (idle_s > IDLE_S and not scope.free_of_charge)):
-                    scope.retire()
-                if scope.current is None and not scope.busy and idle_s > FORGET_S:
-                    del self._scopes[key]
-            for account in {scope.account for scope in self._scopes.values() if scope.current and not scope.free_of_charge}:
-                if self._standings.known(account, FRESH_S) is None:
-                    try:
-                        await self._look(account)
-                    except StoreError:
-                        self._tools.telemetry.count(Counter.LOOK_FAILED)
+            try:
+                self._retire_idle()
+                await self._look_around()
+            except Exception as error:  # noqa: BLE001 - a bug must not leave everything held, unseen, for ever
+                self._tools.telemetry.count(Counter.INCIDENT)
+                self._tools.telemetry.incident("ledger", error)
+
+    def _retire_idle(self) -> None:
+        now_s = self._clock.monotonic_s()
+        for key, scope in tuple(self._scopes.items()):
+            idle_s = now_s - scope.traffic.used_at_s
+            held = scope.current
+            idle = idle_s > IDLE_S and not scope.free_of_charge
+            if held is not None and not held.calls and not scope.busy and (scope.over or idle):
+                scope.retire()
+            if scope.current is None and not scope.busy and idle_s > FORGET_S:
+                del self._scopes[key]
+
+    async def _look_around(self) -> None:
+        """Look at the accounts with leases at which nobody looked of late, many at a time."""
+        now_s = self._clock.monotonic_s()
+        used = {scope.account for scope in self._scopes.values() if scope.current and not scope.free_of_charge}
+        for account in self._looked_at_s.keys() - used:
+            del self._looked_at_s[account]
+        due = [account for account in used if now_s - self._looked_at_s.get(account, -FRESH_S) >= FRESH_S]
+        self._looked_at_s.update(dict.fromkeys(due, now_s))
+        for first in range(0, len(due), LOOKS_AT_ONCE):
+            await asyncio.gather(*map(self._look, due[first : first + LOOKS_AT_ONCE]))
 
     async def _look(self, account: str) -> None:
-        """Read an account anew, and retire the leases of its windows that have less than nothing left. Raises StoreError."""
-        standing = await self._standings.read(account)
-        leased = [scope for scope in self._scopes.values() if scope.account == account and scope.current]
-        names = {name for scope in leased if scope.current for name in scope.current.lease.windows}
-        windows = await self._standings.windows(account, sorted(names))
+        """Look at an account, and retire leases that are not under its limits as they are now."""
+        try:
+            standing = self._standings.known(account, TIDY_S) or await self._standings.read(account)
+            leased = [scope for scope in self._scopes.values() if scope.account == account and scope.current]
+            names = {name for scope in leased if scope.current for name in scope.current.lease.windows}
+            windows = await self._standings.windows(account, sorted(names))
+        except StoreError:
+            self._tools.telemetry.count(Counter.LOOK_FAILED)
+            return
+        overdrawn = {name for name, window in windows.items() if window.headroom_nanousd < 0}
         for scope in leased:
             held = scope.current
-            if held and any(name in windows and windows[name].headroom_nanousd < 0 for name in held.lease.windows):
+            if held and (scope.bound_otherwise(standing) or not overdrawn.isdisjoint(held.lease.windows)):
                 scope.retire()
         self._watch(standing.account, standing.purses, tuple(windows.values()))
 

@@ -11,16 +11,18 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from msgspec import Struct
 
 from junctor.domain.account import Account, Caller
-from junctor.domain.credits import Limit, LimitSubject, Purse, PurseState, Window
+from junctor.domain.credits import Interval, Limit, LimitSubject, Purse, PurseState, Window
 from junctor.domain.money import NanoUsd
 from junctor.ledger import trying
 from junctor.ledger.credits import read_purses
-from junctor.ledger.tools import Tools
+from junctor.ledger.tools import Spawn, Tools
 from junctor.records import accounts, keys, windows
 
 FRESH_S, STALE_S = 5.0, 10.0
 """From which age a belief is read anew beside the calls, and from which age before them."""
 ENTRIES_MAX = 20_000
+
+_BREADTH = {Interval.ALL: 0, Interval.MONTH: 1, Interval.WEEK: 2, Interval.DAY: 3}
 
 
 class Standing(Struct, frozen=True):
@@ -42,6 +44,14 @@ class Standing(Struct, frozen=True):
         if caller.member is not None:
             found += self.limits.get((LimitSubject.MEMBER, caller.member), ())
         return found + self.limits.get((LimitSubject.API_KEY, caller.key), ())
+
+    def in_force(self, limits: Iterable[Limit]) -> tuple[Limit, ...]:
+        """Return those limits that are still there."""
+        return tuple(
+            limit
+            for limit in limits
+            if any(limit.id == found.id for found in self.limits.get((limit.subject, limit.subject_id), ()))
+        )
 
     def usable(self, now_ms: int) -> tuple[Purse, ...]:
         """Return the purses that may be leased from, as far as is known."""
@@ -70,11 +80,12 @@ Prepare = Callable[[Account, tuple[Purse, ...]], Awaitable[bool]]
 class Standings:
     """The beliefs about all accounts that this instance has to do with."""
 
-    def __init__(self, tools: Tools, prepare: Prepare) -> None:
+    def __init__(self, tools: Tools, prepare: Prepare, spawn: Spawn) -> None:
         self._table = tools.table
         self._clock = tools.clock
         self._dice = tools.dice
         self._prepare = prepare
+        self._spawn = spawn
         self._read: OrderedDict[str, Standing] = OrderedDict()
         self._reading: dict[str, asyncio.Task[Standing]] = {}
 
@@ -89,7 +100,7 @@ class Standings:
         """Read an account anew, once for all who ask meanwhile. Raises StoreError."""
         task = self._reading.get(account)
         if task is None:
-            task = asyncio.create_task(self._anew(account))
+            task = self._spawn(self._anew(account))
             self._reading[account] = task
             task.add_done_callback(lambda _: self._reading.pop(account, None))
         return await asyncio.shield(task)
@@ -125,4 +136,4 @@ class Standings:
         async for item in trying.read_all(self._table, self._dice, lambda after: windows.limits_of(account, after)):
             limit = windows.limit_of(item)
             found[limit.subject, limit.subject_id] += (limit,)
-        return found
+        return {subject: tuple(sorted(limits, key=lambda limit: _BREADTH[limit.interval])) for subject, limits in found.items()}
