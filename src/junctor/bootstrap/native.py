@@ -90,7 +90,7 @@ class Listening:
 
     async def drain(self, stop: "Stop", grace_s: float) -> None:
         """Drain both within the grace, or at once when it is insisted upon."""
-        await asyncio.gather(*(_drain(server, stop, grace_s) for server in self._servers))
+        await asyncio.gather(*(drain(server, stop, grace_s) for server in self._servers))
 
 
 def account_methods(core: Core, *, fee_ppm: int) -> Methods:
@@ -144,7 +144,7 @@ class Stop:
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.signal))
 
 
-async def _drain(running: GrpcServer, stop: Stop, grace_s: float) -> None:
+async def drain(running: GrpcServer, stop: Stop, grace_s: float) -> None:
     """Drain a server within the grace, or at once when it is insisted upon."""
     draining = asyncio.create_task(running.drain(grace_s))
     insisting = asyncio.create_task(stop.insisted.wait())

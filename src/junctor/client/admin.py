@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from google.protobuf.message import Message
 
 from junctor.client import channel
-from junctor.client.errors import JunctorRpcError, read_status
+from junctor.client.sync import answer
 from junctor.v1 import account_service_pb2 as messages
 
 if TYPE_CHECKING:
@@ -67,19 +67,8 @@ class AdminClient:
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> Response:
         """Ask a method of a stub and wait for the answer. Raises JunctorRpcError if the call fails."""
-        import grpc
-
         # A future, as it can be cancelled when this thread is interrupted while it waits.
-        call = method.future(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata)
-        try:
-            return call.result()
-        except grpc.RpcError as error:
-            trailers = [(entry.key, entry.value) for entry in error.trailing_metadata() or ()]
-            raise read_status(error.code().name, error.details() or "", trailers) from None
-        except grpc.FutureCancelledError:
-            raise JunctorRpcError("CANCELLED", "CANCELLED", "The client was closed during the call.") from None
-        finally:
-            call.cancel()
+        return answer(method.future(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata))
 
     def close(self) -> None:
         """Cancel what is running and close the connection."""

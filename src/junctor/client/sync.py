@@ -69,7 +69,7 @@ class Client:
         request = complete_request(prompt, model=model, **fields)
         # A future, as it can be cancelled when this thread is interrupted while it waits.
         call = self._stub.Complete.future(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata)
-        return _answer(call)
+        return answer(call)
 
     def stream(
         self,
@@ -93,7 +93,7 @@ class Client:
         self._check_open()
         request = GetGenerationRequest(generation_id=generation_id)
         call = self._usage.GetGeneration.future(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata)
-        return _answer(call).generation
+        return answer(call).generation
 
     def list_generations(
         self, *, api_key: str = "", page_size: int = 0, timeout_s: float = channel.READ_TIMEOUT_S
@@ -108,7 +108,7 @@ class Client:
         while page_token is not None:
             self._check_open()
             request = ListGenerationsRequest(api_key=api_key, page_size=page_size, page_token=page_token)
-            page = _answer(self._usage.ListGenerations.future(request, timeout=timeout, metadata=self._metadata))
+            page = answer(self._usage.ListGenerations.future(request, timeout=timeout, metadata=self._metadata))
             yield from page.generations
             page_token = page.next_page_token or None
 
@@ -206,7 +206,7 @@ class EventStream:
         self.close()
 
 
-def _answer(call: "_Call[Response_co]") -> Response_co:
+def answer(call: "_Call[Response_co]") -> Response_co:
     """Wait for the response; whatever ends the wait cancels the call. Raises JunctorRpcError."""
     import grpc
 

@@ -22,7 +22,7 @@ from junctor.domain.idempotency import RequestRecord
 from junctor.domain.lease import Slot, SlotState
 from junctor.domain.money import NanoUsd
 from junctor.domain.routing import Plan
-from junctor.ledger import slots
+from junctor.ledger import named, slots
 from junctor.ledger.holder import HeldLease
 from junctor.ledger.scope import Scope, Shortfall
 from junctor.ledger.scopes import Scopes
@@ -100,6 +100,7 @@ class Bookings:
 
         Raises:
             InsufficientCreditsError, KeyBudgetExceededError: there is too little; nothing was done.
+            RequestIdReusedError, RequestInProgressError, RequestCompletedError: so too, but the request is known.
             LedgerUnavailableError: the store does not answer.
         """
         at_ms = self._tools.clock.now_ms()
@@ -109,7 +110,12 @@ class Bookings:
         except StoreError as error:
             raise LedgerUnavailableError("The ledger cannot be read at present.", 1.0) from error
         booked = Booked(call, plan, ceiling, at_ms, scope)
-        await booked.room()
+        try:
+            await booked.room()
+        except (InsufficientCreditsError, KeyBudgetExceededError):
+            if call.request_id is not None:
+                await self._raise_if_known(call, call.request_id)
+            raise
         return booked
 
     def output_cap(self, booked: Booked) -> int | None:
@@ -183,13 +189,17 @@ class Bookings:
         table, dice, call = self._tools.table, self._tools.dice, booked.call
         if call.request_id is None:
             return await slots.open_slot(table, dice, generation)
-        record = RequestRecord(
-            account=call.caller.account,
-            digest=naming.name_digest(call.request_id),
-            request_hash=naming.request_hash(call.spec, call.preferences),
-            generation=generation.id,
-        )
+        record = _record(call, call.request_id, generation.id)
         return await slots.open_named(table, dice, generation, record, self._tools.clock.now_ms())
+
+    async def _raise_if_known(self, call: Call, request_id: str) -> None:
+        """Raise what a caller is to be told of a request that he named before."""
+        try:
+            known = await named.find(self._tools.table, self._tools.dice, _record(call, request_id, ""))
+        except StoreError as error:
+            raise LedgerUnavailableError("The ledger cannot be read at present.", 1.0) from error
+        if known is not None:
+            raise _known(known)
 
     async def _put_void(self, held: HeldLease, slot: Slot) -> None:
         """Write a number that was taken and is not used, so that a closer meets no gap; else the lease is in doubt."""
@@ -216,6 +226,15 @@ def _generation(booked: Booked, slot: Slot) -> Generation:
         deadline_at_ms=booked.at_ms + int(remaining_s * 1000),
         streamed=call.streamed,
         hold_nanousd=booked.amount_nanousd,
+    )
+
+
+def _record(call: Call, request_id: str, generation: str) -> RequestRecord:
+    return RequestRecord(
+        account=call.caller.account,
+        digest=naming.name_digest(request_id),
+        request_hash=naming.request_hash(call.spec, call.preferences),
+        generation=generation,
     )
 
 

@@ -7,7 +7,8 @@ from junctor.doors.codec.checks import Checks
 PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 100, 1_000
 PAGE_TOKEN_CHARS_MAX = 4_096
 NAME_CHARS_MAX = 200
-SUM_MAX = 2**63 - 1
+SUM_MAX = 10**15
+"""The most of one sum: a million dollars. So no few of them reach what 64 bits hold."""
 INSTANT_MAX_MS = 2**48 - 1
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}", re.ASCII)
 _ORGANISATION = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
@@ -56,9 +57,9 @@ def name(value: str, checks: Checks, *, least: int = 0) -> str:
 
 
 def amount(value: int, path: str, checks: Checks, *, least: int = 0) -> int:
-    """Read a sum of nano-USD, or another count of int64."""
-    if value < least:
-        checks.wrong(path, f"is less than {least}")
+    """Read a sum of nano-USD."""
+    if not least <= value <= SUM_MAX:
+        checks.wrong(path, f"is not between {least} and {SUM_MAX}")
     return value
 
 

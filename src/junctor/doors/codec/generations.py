@@ -3,11 +3,8 @@
 from junctor.domain.completion import FinishReason
 from junctor.domain.generation import Generation
 from junctor.domain.lease import SlotState
-from junctor.doors.codec.checks import Checks
 from junctor.v1 import completion_pb2
 from junctor.v1 import usage_service_pb2 as pb
-
-PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 100, 1_000
 
 _STATES = {
     SlotState.OPEN: pb.GENERATION_STATE_OPEN,
@@ -42,12 +39,6 @@ def generation(found: Generation) -> pb.Generation:
         finish_reason=_FINISH_REASONS.get(found.finish_reason, _NO_REASON),
         time_to_first_token_ms=found.time_to_first_token_ms,
     )
-
-
-def page_size(request: pb.ListGenerationsRequest, checks: Checks) -> int:
-    """Read how many generations a page may have."""
-    checks.number(request.page_size, 0, PAGE_SIZE_MAX, "page_size")
-    return request.page_size or PAGE_SIZE_DEFAULT
 
 
 def _usage(found: Generation) -> completion_pb2.Usage:

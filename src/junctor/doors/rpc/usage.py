@@ -4,6 +4,7 @@ What a caller may see is the use case's to say; an operator's key has no organis
 """
 
 from junctor.domain.account import Actor, KeyScope
+from junctor.doors.codec import forms
 from junctor.doors.codec import generations as codec
 from junctor.doors.codec.checks import Checks, Limits
 from junctor.doors.rpc.methods import Method, Methods
@@ -22,9 +23,9 @@ def methods(generations: Generations) -> Methods:
 
     async def list_generations(actor: Actor, request: pb.ListGenerationsRequest) -> pb.ListGenerationsResponse:
         checks = Checks(Limits())
-        size = codec.page_size(request, checks)
+        size, token = forms.page_size(request.page_size, checks), forms.page_token(request.page_token, checks)
         checks.done()
-        found, following = await generations.list(actor, size, request.page_token, request.api_key)
+        found, following = await generations.list(actor, size, token, request.api_key)
         return pb.ListGenerationsResponse(generations=map(codec.generation, found), next_page_token=following)
 
     return {
