@@ -344,7 +344,7 @@ def test_days_of_a_limit_are_summed_by_window() -> None:
 def test_a_lease_s_month_is_that_in_which_its_id_was_made(at_ms: int, month: str) -> None:
     """Each bookkeeper's clock would put the same lease into another month."""
     lease = ids.ulid(at_ms, b"\xff" * ids.ULID_RANDOM_BYTES)
-    assert statements.acquired_ms(lease) == at_ms
+    assert ids.made_at_ms(lease) == at_ms
     assert statements.month_of(lease) == month
     begin = statements.month_begin_ms(at_ms)
     assert begin <= at_ms

@@ -15,6 +15,9 @@ from junctor.domain.money import NanoUsd
 from junctor.ports.table import SORT, Change, Condition, Equals, Item, Query, Set, Update, Value
 from junctor.records import ids, keys
 
+KEPT_S = 400 * 24 * 3600
+"""How long after its lease was acquired a slot is kept."""
+
 UPSTREAM_ID_MAX = 64
 """Bytes kept of a provider's own id of the generation; some are longer than a slot has room for."""
 
@@ -24,7 +27,7 @@ _STILL_OPEN: tuple[Condition, ...] = (Equals("state", SlotState.OPEN.value),)
 
 def item(generation: Generation) -> Item:
     """Return a generation as its slot's item."""
-    return {**keys.attributes(keys.slot(generation.slot)), **_fields(generation)}
+    return {**_place(generation.slot), **_fields(generation)}
 
 
 def generation_of(found: Item, place: Slot) -> Generation:
@@ -50,7 +53,7 @@ def cost_of(found: Item) -> NanoUsd:
 
 def unused(place: Slot, state: SlotState) -> Item:
     """Return the item of a slot that never held a generation: SEALED by a closer, or VOID as its owner did without it."""
-    return {**keys.attributes(keys.slot(place)), "state": state.value}
+    return {**_place(place), "state": state.value}
 
 
 def expiring(place: Slot, now_ms: int) -> Update:
@@ -97,6 +100,11 @@ class Bill(Struct, frozen=True, kw_only=True):
 def bill_of(found: Item) -> Bill:
     """Return what a slot's item says of money. Raises msgspec.ValidationError."""
     return msgspec.convert({**found, "number": number_of(found)}, Bill)
+
+
+def _place(place: Slot) -> dict[str, Value]:
+    """Return a slot's key, and when its item may be swept: all of a lease's at the same time."""
+    return {**keys.attributes(keys.slot(place)), "ttl": ids.made_at_ms(place.lease) // 1000 + KEPT_S}
 
 
 def _fields(generation: Generation) -> dict[str, Value]:

@@ -11,6 +11,8 @@ from junctor.domain.lease import Slot
 ULID_RANDOM_BYTES = 10
 SLOT_NUMBER_MAX = 999_999
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_TIME_CHARACTERS = 10
+_TO_BASE_32 = str.maketrans(_ALPHABET + "ILOU", "0123456789ABCDEFGHIJKLMNOPQRSTUV" + "!!!!")
 _GENERATION = re.compile(r"gen-([0-7][0-9A-HJKMNP-TV-Z]{25})-([0-9]{6})", re.ASCII)
 
 
@@ -18,6 +20,11 @@ def ulid(now_ms: int, random: bytes) -> str:
     """Write a ULID from Unix milliseconds and ULID_RANDOM_BYTES random bytes."""
     value = (now_ms << 80) | int.from_bytes(random)
     return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def made_at_ms(ulid: str) -> int:
+    """Return when a ULID was made, in Unix milliseconds. Raises ValueError if it is none."""
+    return int(ulid[:_TIME_CHARACTERS].translate(_TO_BASE_32), 32)
 
 
 def generation_id(place: Slot) -> str:

@@ -16,12 +16,10 @@ from junctor.domain.lease import Lease
 from junctor.domain.money import NanoUsd
 from junctor.policy.legs import split_total
 from junctor.ports.table import SORT, Absent, Add, Condition, Equals, Item, Query, Set, Update
-from junctor.records import keys, windows
+from junctor.records import ids, keys, windows
 
 _PURSE, _WINDOW = "purse:", "window:"
 _LEASES, _TOTAL, _UNTIL = "leases", "total_nanousd", "until"
-_BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_TIME_CHARACTERS = 10
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_MS = 24 * 3600 * 1000
 
@@ -39,15 +37,7 @@ class Statement(Struct, frozen=True, kw_only=True):
 
 def month_of(lease_id: str) -> str:
     """Return the UTC month in which a lease's id was made, such as 2026-11. Raises ValueError if it is no ULID."""
-    return month_at(acquired_ms(lease_id))
-
-
-def acquired_ms(lease_id: str) -> int:
-    """Return when a lease's id was made, in Unix milliseconds. Raises ValueError if it is no ULID."""
-    instant_ms = 0
-    for character in lease_id[:_TIME_CHARACTERS]:
-        instant_ms = instant_ms * len(_BASE32) + _BASE32.index(character)
-    return instant_ms
+    return month_at(ids.made_at_ms(lease_id))
 
 
 def month_at(at_ms: int) -> str:

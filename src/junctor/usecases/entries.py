@@ -19,7 +19,7 @@ from junctor.policy import access
 from junctor.policy.legs import split_total
 from junctor.ports.ambient import Dice
 from junctor.ports.table import Item, Query, Table
-from junctor.records import leases, payments, statements
+from junctor.records import ids, leases, payments
 from junctor.usecases.acting import account_of
 from junctor.usecases.editing import page_of
 
@@ -117,4 +117,4 @@ def _listed(found: Item, kind: EntryKind) -> tuple[Listed, ...]:
 def _usage(lease: Lease, total: NanoUsd) -> Usage:
     spent = [leg.purse for leg, part in zip(lease.legs, split_total(lease.legs, total), strict=True) if part]
     purse = spent[0] if len(spent) == 1 else ""
-    return Usage(id=lease.id, purse=purse, amount_nanousd=total, at_ms=statements.acquired_ms(lease.id))
+    return Usage(id=lease.id, purse=purse, amount_nanousd=total, at_ms=ids.made_at_ms(lease.id))

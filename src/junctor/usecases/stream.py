@@ -45,7 +45,7 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
                 deltas = count.deltas(visible.seen(await anext(flow.batches), call.spec))
                 if deltas:
                     yield deltas
-                if count.outgrows:
+                while count.outgrows:  # one read may bring more than is held
                     await _extend(services, hold, count)
         except BaseException:
             trail.receipt = Receipt(hold.generation.id, pending=True)

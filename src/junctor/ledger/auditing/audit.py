@@ -24,7 +24,7 @@ from junctor.ledger.auditing.journal import Postings
 from junctor.ledger.auditing.reading import Reading, as_noun, read, read_leases
 from junctor.ports.ambient import Dice
 from junctor.ports.table import Item, Table
-from junctor.records import generations, keys, leases, statements, windows
+from junctor.records import generations, ids, keys, leases, windows
 
 ROUNDS = 5
 """How often an account is read before what moves is left at that."""
@@ -161,7 +161,7 @@ class _Audit:
 
     def _is_whole(self, lease: Lease) -> bool:
         try:
-            return statements.acquired_ms(lease.id) + SLOTS_KEPT_MS > self._now_ms
+            return ids.made_at_ms(lease.id) + SLOTS_KEPT_MS > self._now_ms
         except ValueError:
             return False
 

@@ -61,11 +61,9 @@ class Journal:
         match entry:
             case Payment():
                 self._credit(entry.purse, entry.amount_nanousd)
-            case Refund():
+            case Refund() | Clawback():
                 self._credit(entry.purse, -entry.amount_nanousd)
                 self.refunded[entry.payment] = self.refunded.get(entry.payment, 0) + entry.amount_nanousd
-            case Clawback():
-                self._credit(entry.purse, -entry.amount_nanousd)
             case Move():
                 self._credit(entry.source, -entry.amount_nanousd)
                 self._credit(entry.target, entry.amount_nanousd)

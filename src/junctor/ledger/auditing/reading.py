@@ -1,7 +1,7 @@
 """One reading of an account's items but its slots, in the order on which the audit's reasoning rests.
 
-Purses and windows come first, then limits, refunds before payments, statements, and leases last. So each purse is read between
-two readings of the journal, and a refund that is written meanwhile does not look like more than was paid.
+Purses and windows come first, then limits, refunds and clawbacks before payments, statements, and leases last. So each purse is
+read between two readings of the journal, and what goes back meanwhile does not look like more than was paid.
 An item that cannot be read as what its key says is a difference of its own.
 """
 
@@ -24,7 +24,7 @@ from junctor.records.statements import Statement
 
 T = TypeVar("T")
 
-_KINDS: tuple[type[Entry], ...] = (Refund, Payment, Clawback, Move)
+_KINDS: tuple[type[Entry], ...] = (Refund, Clawback, Payment, Move)
 
 
 class Reading:
