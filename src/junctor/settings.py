@@ -34,6 +34,7 @@ OPERATOR_KEY_FILE = "operator-key"
 _OF_CALLERS = frozenset({API_KEY_VARIABLE, TARGET_VARIABLE, ADMIN_KEY_VARIABLE, ADMIN_TARGET_VARIABLE})
 _PEPPER_MIN_BYTES = 32
 _SHOWN_CHARACTERS = 80
+_PORT_MAX = 65535
 # Every real path is absolute once it is read, so this can mean nothing else.
 _STDERR = Path("-")
 
@@ -95,7 +96,7 @@ class SettingHelp(NamedTuple):
 
 _HELP = (
     SettingHelp("LISTEN", "127.0.0.1:50051", "host:port to listen on; IPv6 in brackets; port 0 takes a free one"),
-    SettingHelp("ADMIN_LISTEN", "127.0.0.1:50052", "host:port to manage from: organisations, keys, credits, limits"),
+    SettingHelp("ADMIN_LISTEN", "127.0.0.1, the port after LISTEN's", "host:port of the control plane: keys, credits, limits"),
     SettingHelp("DATA_DIR", "the user's data folder", "folder of the embedded store and of local secrets"),
     SettingHelp("CACHE_DIR", "the user's cache folder", "folder of what can be fetched again, such as the local model"),
     SettingHelp("STORE", "sqlite for up, dynamodb for serve", "where the tables are: sqlite or dynamodb"),
@@ -165,9 +166,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         serving = command is Command.SERVE
         data_dir = read.take("DATA_DIR", _path, _default_data_dir())
         log = read.take("LOG", _log, "-" if serving else str(data_dir / "log.jsonl"))
+        listen = read.take("LISTEN", _address)
         settings = cls(
-            listen=read.take("LISTEN", _address),
-            admin_listen=read.take("ADMIN_LISTEN", _address),
+            listen=listen,
+            admin_listen=read.take("ADMIN_LISTEN", _address, f"127.0.0.1:{_beside(listen.port)}"),
             data_dir=data_dir,
             cache_dir=read.take("CACHE_DIR", _path, str(platformdirs.user_cache_path("junctor", appauthor=False))),
             store=read.take("STORE", _store, "dynamodb" if serving or read.has("DYNAMODB_ENDPOINT") else "sqlite"),
@@ -290,9 +292,14 @@ def _address(text: str) -> Address:
     match = bracketed or plain
     if match is None:
         raise ValueError(f"{_shown(text)} is not host:port, such as 127.0.0.1:50051, 0.0.0.0:50051 or [::1]:50051")
-    if int(match[2]) > 65535:  # noqa: PLR2004 - the largest port there is
-        raise ValueError(f"the port {match[2]} is more than 65535")
+    if int(match[2]) > _PORT_MAX:
+        raise ValueError(f"the port {match[2]} is more than {_PORT_MAX}")
     return Address(match[1], int(match[2]))
+
+
+def _beside(port: int) -> int:
+    """Return the port after a port, before it if it is the last; a free one stays a free one."""
+    return port and port + (1 if port < _PORT_MAX else -1)
 
 
 def _path(text: str) -> Path:

@@ -67,7 +67,12 @@ async def test_serve(tmp_path: Path) -> None:
         await _is_answered(f"127.0.0.1:{listening['fields']['port']}", key)
         assert await running.terminate() == 0
         lines = [json.loads(line) for line in running.lines]
-    assert [line["event"] for line in lines if line["kind"] == "event"] == ["listening", "draining", "stopped"]
+    assert [line["event"] for line in lines if line["kind"] == "event"] == [
+        "listening",
+        "listening for managers",
+        "draining",
+        "stopped",
+    ]
     assert [line["status"] for line in lines if line["kind"] == "request"] == ["NO_ELIGIBLE_ENDPOINT"]
     assert lines[-1]["fields"] == {"unfinished_settlements": 0}
 

@@ -1,18 +1,17 @@
 """The ledger's own code under seeded faults, deaths and races; `poe simulate-ledger` plays any number of seeds more."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.simulation import run
+from tests.simulation.conftest import SEEDS
 from tests.simulation.mutations import MUTATIONS, Mutation, mutated
 from tests.simulation.run import Result, play
-from tests.simulation.table import Total, play_all
+from tests.simulation.table import Total
 from tests.support.virtual_loop import VirtualLoop
-
-SEEDS = 2_000
-"""So many that a mistake which shows itself once in a thousand seeds is found, in about a minute of two cores."""
 
 CAUGHT_WITHIN = 60
 """Seeds in which a mistake must show itself."""
@@ -24,12 +23,12 @@ DESIGN = Path(__file__).parents[3] / "shared" / "design" / "ledger.md"
 
 
 @pytest.fixture(scope="module")
-def total() -> Total:
-    """Play the suite's seeds, once for all tests."""
-    played = Total()
-    for result in play_all(range(SEEDS), 2):
-        played.add(result)
-    return played
+def total(played: Iterator[Result]) -> Total:
+    """Add up what came of the suite's seeds, once for all tests."""
+    added = Total()
+    for result in played:
+        added.add(result)
+    return added
 
 
 def test_money_is_right_in_every_seed(total: Total) -> None:
