@@ -4,6 +4,7 @@ A case follows from the seed and its index alone, so that one can be made again 
 """
 
 from random import Random
+from uuid import UUID
 
 from google.protobuf.message import DecodeError
 from msgspec import Struct
@@ -17,6 +18,10 @@ from tests.support.harness import MODEL
 Request = CompleteRequest | StreamRequest
 METHODS: dict[str, type[Request]] = {"Complete": CompleteRequest, "Stream": StreamRequest}
 CREDENTIALS_FUZZED = 0.08
+NAMED, NAMED_FRESH = 0.4, 0.5
+"""Which share of requests is named by its caller, and which of these by a name of its own."""
+NAMES = ("6f1b0c9e-58aa-4c5e-9d5b-0123456789ab", "00000000-0000-0000-0000-000000000000")
+"""Names that several requests have."""
 
 _SCHEMA = '{"type":"object","properties":{"b":{"type":"number"},"a":{"type":"string"}}}'
 _SPEC, _MESSAGE, _PART = "junctor.v1.CompletionSpec", "junctor.v1.Message", "junctor.v1.ImagePart"
@@ -52,6 +57,8 @@ PLAUSIBLE: dict[str, tuple[Scalar, ...]] = {
     "junctor.v1.Reasoning.effort": ("none", "low", "high"),
     "junctor.v1.Reasoning.max_tokens": (1, 2048),
     "junctor.v1.StopSequences.sequences": ("END", "\n\n", "停"),
+    "junctor.v1.CompleteRequest.request_id": NAMES,
+    "junctor.v1.StreamRequest.request_id": NAMES,
 }
 
 
@@ -93,6 +100,9 @@ def _valid(rng: Random, method: str) -> Request:
         _keep_to_what_is_built(request)
     else:
         filler.fill(request, 0.5)
+    if rng.random() < NAMED:
+        fresh = UUID(int=rng.getrandbits(128), version=4)
+        request.request_id = str(fresh) if rng.random() < NAMED_FRESH else rng.choice(NAMES)
     request.spec.model = str(rng.choice(PLAUSIBLE[f"{_SPEC}.model"])) if rng.random() < 0.3 else MODEL
     if not request.spec.messages or rng.random() < 0.5:
         del request.spec.messages[:]
@@ -104,7 +114,6 @@ def _valid(rng: Random, method: str) -> Request:
 def _keep_to_what_is_built(request: Request) -> None:
     """Clear what this version refuses whatever it says, or nothing else of most messages would be seen."""
     request.ClearField("preferences")
-    request.ClearField("request_id")
     for name in ("models", "preset", "session_id", "logprobs", "top_logprobs"):
         request.spec.ClearField(name)
 

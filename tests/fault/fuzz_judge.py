@@ -6,6 +6,7 @@ endpoint serves, it leaves to the server, as long as the status is one that a ba
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from msgspec import Struct
 
 from junctor.v1.completion_pb2 import CompletionSpec
+from junctor.v1.router_service_pb2 import CompleteRequest, StreamRequest
 from tests.fault.fuzz_cases import Case
 from tests.support.fuzz_messages import fields_of, messages_in
 
@@ -44,8 +46,15 @@ _ANSWERS = frozenset(
         ("INVALID_ARGUMENT", "CONTEXT_LENGTH_EXCEEDED"),
         ("NOT_FOUND", "MODEL_NOT_FOUND"),
         ("FAILED_PRECONDITION", "NO_ELIGIBLE_ENDPOINT"),
+        ("FAILED_PRECONDITION", "INSUFFICIENT_CREDITS"),
     }
 )
+_NAMED_ANSWERS = _ANSWERS | {
+    ("INVALID_ARGUMENT", "REQUEST_ID_REUSED"),
+    ("ABORTED", "REQUEST_IN_PROGRESS"),
+    ("ALREADY_EXISTS", "REQUEST_COMPLETED"),
+}
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class Ending(Struct, frozen=True):
@@ -84,8 +93,12 @@ def faults(request: Message) -> Iterator[str]:
             held = getattr(message, field.name)
             for value in held if field.is_repeated else (held,):
                 yield from _value_faults(field, value)
-        if isinstance(message, CompletionSpec):
-            yield from _spec_faults(message)
+        match message:
+            case CompletionSpec():
+                yield from _spec_faults(message)
+            case CompleteRequest() | StreamRequest() if message.HasField("request_id"):
+                if not _UUID.fullmatch(message.request_id.lower()):
+                    yield "a malformed request_id"
 
 
 def read_json(text: str | bytes, pairs: Callable[[list[tuple[str, object]]], object] = dict) -> object:
@@ -106,7 +119,8 @@ def _allowed(case: Case) -> frozenset[tuple[str, str]]:
     request = case.decoded()
     if request is None:
         return frozenset({_BAD_FIELD})
-    return _ANSWERS - {_OK} if any(faults(request)) else _ANSWERS
+    answers = _NAMED_ANSWERS if request.HasField("request_id") else _ANSWERS
+    return answers - {_OK} if any(faults(request)) else answers
 
 
 def _value_faults(field: FieldDescriptor, value: object) -> Iterator[str]:

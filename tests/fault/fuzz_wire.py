@@ -2,8 +2,8 @@
 
 A real server, ledger and store in this process, behind a provider that answers whatever reaches it; the requests go out as raw
 bytes. Each must end as errors.md says (fuzz_judge), in time; what reaches the provider must be JSON that says nothing twice;
-the ledger must know exactly the calls that were answered; the log must tell of no bug; and the server must answer a good call
-at the end. The seed fixes every request.
+the ledger must know exactly the calls that were answered, and take what they cost; the log must tell of no bug; and the server
+must answer a good call at the end. The seed fixes every request.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from junctor.v1.router_service_pb2 import CompleteResponse, StreamResponse
 from tests.fault.fuzz_cases import Case, make_case
 from tests.fault.fuzz_judge import SETTINGS, Ending, read_json, wrong
 from tests.support.harness import CREDENTIALS, MODEL, Router, running_router
+from tests.support.money import spent
 from tests.support.scripted_upstream import Request, ScriptedUpstream, Step, chat_answer, chat_events, sse, status
 from tests.support.slots import generations_by_id
 
@@ -204,6 +205,9 @@ async def _aftermath(router: Router, run: _Run) -> list[str]:
     if states != {SlotState.SETTLED: run.answered + 1}:
         kept = ", ".join(f"{number} {state.value}" for state, number in states.items())
         found.append(f"{run.answered + 1} calls were answered, the records are {kept}")
+    costs = sum(record.cost_nanousd or 0 for record in records.values())
+    if (taken := await spent(router)) != costs:
+        found.append(f"the records cost {costs}, and {taken} was taken from the credits")
     log = router.log.read_text(encoding="utf-8").splitlines()
     return found + [f"the log tells of a bug: {line}" for line in log if json.loads(line)["kind"] == "incident"]
 

@@ -26,6 +26,7 @@ async def test_whatever_is_sent_ends_as_errors_md_says(tmp_path: Path) -> None:
     # Else the requests never got past the door, and nothing was tried behind it.
     assert report.endings["mutated", "OK", ""] >= 20
     assert report.endings["credentials", "UNAUTHENTICATED", "API_KEY_INVALID"] >= 20
+    assert sum(number for (_, _, reason), number in report.endings.items() if reason.startswith("REQUEST_")) >= 5
 
 
 def test_a_seed_makes_the_same_requests_again() -> None:
@@ -79,6 +80,16 @@ def test_bad_requests_may_not_be_answered() -> None:
 def test_what_may_never_be_taken_is_known(spec: CompletionSpec) -> None:
     """A server that ignores such a field, or passes it on, would pass for one that refuses it."""
     assert list(faults(CompleteRequest(spec=spec)))
+
+
+def test_a_name_that_is_none_may_not_be_taken() -> None:
+    """A server that takes any text for a request id would pass, and cut names would meet."""
+    named = CompleteRequest(spec=GOOD.spec, request_id="6F1B0C9E-58aa-4c5e-9d5b-0123456789ab")
+    assert list(faults(named)) == []
+    taken = replace(CASE, body=named.SerializeToString())
+    assert wrong(taken, Ending("ALREADY_EXISTS", "REQUEST_COMPLETED")) is None
+    assert wrong(CASE, Ending("ALREADY_EXISTS", "REQUEST_COMPLETED")) is not None
+    assert list(faults(CompleteRequest(spec=GOOD.spec, request_id=named.request_id[1:])))
 
 
 def test_a_sound_request_has_no_fault() -> None:

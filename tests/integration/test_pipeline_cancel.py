@@ -5,12 +5,18 @@ import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from junctor.client import AsyncClient
 from junctor.domain.lease import SlotState
+from junctor.domain.routing import Candidate
+from junctor.ports.upstream import Batch
+from junctor.usecases import attempt
 from tests.support.harness import Router
+from tests.support.money import cost
 from tests.support.pipeline import (
     FIRST,
     MODEL,
@@ -33,6 +39,7 @@ from tests.support.scripted_upstream import (
     Step,
     WaitClosed,
     chat_chunk,
+    chat_stream,
     chunk,
     head,
 )
@@ -116,6 +123,39 @@ async def test_stream_is_cancelled_after_its_first_token(tmp_path: Path, caplog:
         assert (record.input_tokens, record.output_tokens, record.estimated) == (20, 10, True)
         assert (line["status"], line["generation_id"], line["output_tokens"]) == ("CANCELLED", record.id, 10)
         assert line["billing_pending"] is True
+
+
+async def test_stream_is_cancelled_while_its_provider_is_let_go(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a caller who leaves at the right moment has the whole answer for nothing, and its money stays set aside."""
+    closing = asyncio.Event()
+
+    class Slow:
+        """Takes for ever to close."""
+
+        def __init__(self, batches: AsyncGenerator[Batch, None]) -> None:
+            self._batches = batches
+
+        async def __anext__(self) -> Batch:
+            return await anext(self._batches)
+
+        async def aclose(self) -> None:
+            await self._batches.aclose()
+            closing.set()
+            await asyncio.Event().wait()
+
+    async def begin(*arguments: Any) -> tuple[Candidate, attempt.Flow]:
+        candidate, flow = await beginning(*arguments)
+        return candidate, replace(flow, batches=cast("AsyncGenerator[Batch, None]", Slow(flow.batches)))
+
+    beginning = attempt.begin
+    monkeypatch.setattr(attempt, "begin", begin)
+    async with _calm(tmp_path, caplog, chat_stream(["x"], usage=(7, 3))) as (router, _):
+        async with router.client() as client, client.stream(PROMPT, model=MODEL):
+            await asyncio.wait_for(closing.wait(), PATIENCE_S)
+        record = await ended(router)
+        assert (record.state, record.cost_nanousd) == (SlotState.SETTLED, cost(7, 3))
 
 
 async def test_client_disconnects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

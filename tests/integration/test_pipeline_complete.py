@@ -29,14 +29,6 @@ async def test_answer(tmp_path: Path) -> None:
         assert request.json["stream"] is False
 
 
-async def test_cost_is_absent_until_something_is_charged(tmp_path: Path) -> None:
-    """Else a caller reads a cost of nought for a call whose price is not reckoned yet."""
-    async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _), router.client() as client:
-        answer = await client.complete("Hi", model=MODEL)
-    assert not answer.HasField("cost")
-    assert not answer.billing_pending
-
-
 async def test_record_is_settled_when_the_answer_arrives(tmp_path: Path) -> None:
     """Else a caller who looks up the generation he was just told of finds it open, or with other numbers."""
     async with one_endpoint(tmp_path, chat_answer("Hi.", usage=(11, 5))) as (router, _), router.client() as client:

@@ -10,6 +10,7 @@ from junctor.client import JunctorRpcError, StreamEvent
 from junctor.domain.lease import SlotState
 from tests.support.faulty_table import Hang, break_admission, break_ledger
 from tests.support.harness import Router
+from tests.support.money import cost
 from tests.support.pipeline import MODEL, PATIENCE_S, ended, events_of, kinds, line_of, one_endpoint, refusal, slots
 from tests.support.scripted_upstream import (
     STREAM_HEAD,
@@ -83,6 +84,7 @@ async def test_deadline_in_the_middle_of_a_stream(tmp_path: Path) -> None:
     assert kinds(events) == ["opened", "delta"]
     assert (error.code, error.metadata) == ("DEADLINE_EXCEEDED", {"stage": "stream"})
     assert (record.state, record.input_tokens, record.output_tokens, record.estimated) == (SlotState.SETTLED, 20, 10, True)
+    assert record.cost_nanousd == cost(20, 10)
 
 
 async def test_busy_stream_past_its_deadline(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from junctor.client import JunctorRpcError, StreamEvent
 from junctor.domain.lease import SlotState
 from junctor.policy import fallback
 from junctor.v1.completion_pb2 import FinishReason
+from tests.support.money import cost
 from tests.support.pipeline import (
     FIRST,
     MODEL,

@@ -15,6 +15,7 @@ from junctor.ports.table import StoreError, ThrottledError, UnavailableError, Un
 from junctor.ports.telemetry import Counter, Telemetry
 from tests.support.faulty_table import FaultyTable, Hang, Lost, break_ledger
 from tests.support.harness import Router
+from tests.support.money import ask, cost, spent
 from tests.support.pipeline import MODEL, PATIENCE_S, ended, events_of, kinds, line_of, one_endpoint, refusal, slots, until
 from tests.support.scripted_upstream import (
     STREAM_HEAD,
@@ -83,6 +84,41 @@ async def test_no_hold_no_output(tmp_path: Path, error: StoreError, streamed: bo
     assert (refused.code, refused.reason, refused.retry_after_s) == ("UNAVAILABLE", "LEDGER_UNAVAILABLE", 1.0)
     assert line["status"] == "LEDGER_UNAVAILABLE"
     assert "canary" not in str(refused) + router.log.read_text()
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("method", ["transact", "query"])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_no_money_no_provider(tmp_path: Path, error: StoreError, method: str, streamed: bool) -> None:
+    """Else a provider works, at our cost, for calls of which nobody knows whether they can be paid."""
+    async with _broken(tmp_path, chat_answer("never")) as (router, upstream, faulty):
+        faulty.always(method, error)
+        refused = await refusal(ask(router, streamed=streamed))
+        faulty.heal()
+        assert upstream.requests == []
+        assert await spent(router) == 0
+    assert (refused.code, refused.reason, refused.retry_after_s) == ("UNAVAILABLE", "LEDGER_UNAVAILABLE", 1.0)
+    assert "canary" not in str(refused) + router.log.read_text()
+
+
+async def test_no_wait_while_a_lease_is_held(tmp_path: Path) -> None:
+    """Else every call waits for the store before its provider hears of it, though the money is there."""
+    async with _broken(tmp_path, chat_answer("Hi.", usage=(7, 3))) as (router, upstream, faulty):
+        for _ in range(4):
+            await ask(router, streamed=False)
+        await router.core.services.ledger.drain(PATIENCE_S)  # the first lease, of a scope that was quiet, is closed
+        faulty.always("put_new", Hang())
+        before = dict(faulty.calls)
+        calling = asyncio.create_task(ask(router, streamed=False))
+
+        async def called() -> bool | None:
+            return True if len(upstream.requests) == 5 else None
+
+        await until(called)
+        assert {name for name, number in faulty.calls.items() if number > before.get(name, 0)} <= {"put_new"}
+        faulty.heal()
+        await calling
+        assert await spent(router) == 5 * cost(7, 3)
 
 
 async def test_answer_that_came_before_the_hold_failed(tmp_path: Path) -> None:

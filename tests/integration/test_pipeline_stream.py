@@ -9,6 +9,7 @@ from junctor.domain.lease import SlotState
 from junctor.v1.completion_pb2 import FinishReason, Reasoning
 from junctor.v1.router_service_pb2 import StreamRequest, StreamResponse
 from tests.support.harness import Router
+from tests.support.money import cost
 from tests.support.pipeline import (
     FIRST,
     MODEL,
@@ -53,7 +54,7 @@ async def test_stream(tmp_path: Path) -> None:
         assert (opened.model, opened.provider, opened.endpoint) == (MODEL, "groq", FIRST)
         assert (finished.usage.input_tokens, finished.usage.output_tokens, finished.usage.estimated) == (7, 3, False)
         assert finished.choices[0].finish_reason == FinishReason.FINISH_REASON_STOP
-        assert not finished.HasField("cost")
+        assert finished.cost.cost_nanousd == cost(7, 3)
         assert not finished.billing_pending
         assert outcomes(finished.route.attempts) == [(FIRST, "SERVED")]
         assert 0 <= finished.time_to_first_token_ms <= finished.latency_ms

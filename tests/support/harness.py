@@ -18,6 +18,7 @@ from junctor.domain.credits import Payment
 from junctor.domain.generation import Generation
 from junctor.ledger.credits import Booking, pay
 from junctor.ports.secrets import Peppers
+from junctor.ports.table import Table
 from junctor.records import generations, ids, keys
 from junctor.records.tables import CORE
 from junctor.settings import Settings
@@ -43,10 +44,15 @@ DOLLAR = 10**9
 
 async def credit(core: Core, account: str, amount_nanousd: int, outside_id: str = "test") -> None:
     """Pay into an account's main purse."""
+    await pay_in(core.table, account, amount_nanousd, outside_id)
+
+
+async def pay_in(table: Table, account: str, amount_nanousd: int, outside_id: str = "test") -> None:
+    """Do as `credit`, with nothing but a table."""
     payment = Payment(
         account=account, id=outside_id, purse="main", amount_nanousd=amount_nanousd, refundable_nanousd=amount_nanousd, at_ms=0
     )
-    assert await pay(core.store.table(CORE), SystemDice(), payment) is Booking.BOOKED
+    assert await pay(table, SystemDice(), payment) is Booking.BOOKED
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from junctor.adapters.catalog.packaged import PackagedCatalog
 from junctor.client.requests import RequestFields
 from junctor.domain.catalog import PriceParts
 from junctor.domain.credits import Interval, LimitSubject
+from junctor.domain.lease import Slot
 from junctor.ports.table import Item, Query, Table
 from junctor.records import keys
 from junctor.usecases.accounts import HOUSE
 from junctor.usecases.api_keys import ApiKeys, NewApiKey
 from junctor.usecases.limits import LimitName, Limits
-from junctor.v1.completion_pb2 import ChoiceEnd, Usage
+from junctor.v1.completion_pb2 import Usage
 from junctor.v1.router_service_pb2 import CompleteResponse, Finished
 from junctor.v1.routing_pb2 import Adjustment
 from tests.support.harness import Router
@@ -51,22 +52,19 @@ async def ask(
     async with router.client(api_key) as client:
         if streamed:
             events = await events_of(client.stream(prompt, model=model, timeout_s=PATIENCE_S, **fields))
-            return _told(events[0].opened.generation_id, events[-1].finished, events[-1].finished.choices[0])
+            return _told(events[0].opened.generation_id, events[-1].finished)
         answer = await client.complete(prompt, model=model, timeout_s=PATIENCE_S, **fields)
-        end = ChoiceEnd(
-            finish_reason=answer.choices[0].finish_reason, native_finish_reason=answer.choices[0].native_finish_reason
-        )
-        return _told(answer.generation_id, answer, end)
+        return _told(answer.generation_id, answer)
 
 
-def _told(generation_id: str, answer: CompleteResponse | Finished, end: ChoiceEnd) -> Told:
+def _told(generation_id: str, answer: CompleteResponse | Finished) -> Told:
     return Told(
         generation_id=generation_id,
         cost_nanousd=answer.cost.cost_nanousd if answer.HasField("cost") else None,
         pending=answer.billing_pending,
         usage=answer.usage,
-        finish_reason=end.finish_reason,
-        native_finish_reason=end.native_finish_reason,
+        finish_reason=answer.choices[0].finish_reason,
+        native_finish_reason=answer.choices[0].native_finish_reason,
         adjustments=tuple(answer.route.adjustments),
     )
 
@@ -92,7 +90,8 @@ async def items_of(table: Table, account: str) -> list[Item]:
     found = await _partition(table, keys.account(account).partition)
     for item in tuple(found):
         if str(item["sk"]).startswith(keys.LEASE_PREFIX):
-            found += await _partition(table, f"{item['pk']}#L#{str(item['sk']).removeprefix(keys.LEASE_PREFIX)}")
+            lease = str(item["sk"]).removeprefix(keys.LEASE_PREFIX)
+            found += await _partition(table, keys.slot(Slot(account, lease, 0)).partition)
     return found
 
 

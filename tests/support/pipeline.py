@@ -100,7 +100,7 @@ async def refusal(call: Awaitable[object]) -> JunctorRpcError:
 
 
 async def slots(router: Router) -> list[Generation]:
-    """Read all generations of the router's account from its store, in order."""
+    """Read all generations of the router's account from its store, in order; numbers that stayed unused are none."""
     table = router.core.store.table(CORE)
     partition = keys.lease(router.account, "").partition
     found: list[Generation] = []
@@ -108,7 +108,8 @@ async def slots(router: Router) -> list[Generation]:
         lease = leases.lease_of(item)
         place = Slot(router.account, lease.id, 0)
         page = await table.query(Query(partition=keys.slot(place).partition, consistent=True))
-        numbered = ((Slot(router.account, lease.id, int(str(row["sk"]).removeprefix("SLOT#"))), row) for row in page.items)
+        used = (row for row in page.items if "api_key" in row)
+        numbered = ((Slot(router.account, lease.id, int(str(row["sk"]).removeprefix("SLOT#"))), row) for row in used)
         found += [generations.generation_of(row, slot) for slot, row in numbered]
     return found
 

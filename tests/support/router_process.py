@@ -1,15 +1,19 @@
-"""A router in a process of its own, so that a test can kill it: `python -m tests.support.router_process FOLDER BASE_URL`.
+"""A router in a process of its own, so that a test can kill it: `python -m tests.support.router_process`.
 
-The store lies in the folder and outlives the process; the endpoint of junctor/local is at the base URL. The process writes its
-port on standard output once it listens, and ends when its standard input does: whoever started it cannot leave it behind.
+The process loads its code, waits for one line of JSON that says where its store and its providers are, and writes its port on
+standard output once it listens. It ends when its standard input does: whoever started it cannot leave it behind. The store
+outlives it; the endpoints of junctor/local and of a priced model are at the base URL.
 """
 
 import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import msgspec
+from msgspec import Struct
 
 from junctor.adapters.system.ambient import SystemClock
 from junctor.adapters.telemetry.lines import LineTelemetry
@@ -17,18 +21,47 @@ from junctor.bootstrap import native
 from junctor.bootstrap.core import Core, open_core
 from junctor.settings import Settings
 from tests.support.harness import CREDENTIALS, LOCAL, PEPPERS
+from tests.support.pipeline import FIRST
 
 START_TIMEOUT_S = 30.0
 LOG = "log.jsonl"
 _ROOT = Path(__file__).parents[2]
 
 
-class RouterProcess:
-    """A running router: where it listens, and how it dies."""
+class Site(Struct, frozen=True):
+    """Where a router runs: its data folder, and the JUNCTOR_* settings beside it, such as another store."""
 
-    def __init__(self, process: Process, target: str) -> None:
+    folder: str
+    settings: Mapping[str, str] = {}
+
+    def parsed(self) -> Settings:
+        """Return its settings."""
+        own = {"JUNCTOR_LISTEN": "127.0.0.1:0", "JUNCTOR_DATA_DIR": self.folder, "JUNCTOR_LOCAL_MODEL": "off"}
+        return Settings.from_environment({**own, **self.settings})
+
+
+class _Orders(Struct, frozen=True):
+    site: Site
+    base_url: str
+
+
+class RouterProcess:
+    """A router that is loaded and waits. `target` is where it listens once it was started."""
+
+    def __init__(self, process: Process) -> None:
         self._process = process
-        self.target = target
+        self.target = ""
+
+    async def start(self, site: Site, base_url: str) -> None:
+        """Let it open its store and listen. Raises RuntimeError."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(msgspec.json.encode(_Orders(site, base_url)) + b"\n")
+        line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
+        if not line.strip().isdigit():
+            raise RuntimeError("the router did not start")
+        self.target = f"127.0.0.1:{int(line)}"
 
     async def kill(self) -> None:
         """End it with SIGKILL, in the middle of whatever it does, and wait until it is gone."""
@@ -37,41 +70,18 @@ class RouterProcess:
         await self._process.communicate()
 
 
-@asynccontextmanager
-async def router_process(folder: Path, base_url: str) -> AsyncGenerator[RouterProcess, None]:
-    """Start a router on the store in a folder; it is killed at the end, if not before. Raises RuntimeError."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.router_process", str(folder), base_url),
-        cwd=_ROOT,
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=DEVNULL,
-    )
-    router = RouterProcess(process, "")
-    try:
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
-        if not line.strip().isdigit():
-            raise RuntimeError("the router did not start")
-        router.target = f"127.0.0.1:{int(line)}"
-        yield router
-    finally:
-        await router.kill()
-
-
-def settings_of(folder: Path) -> Settings:
-    """Return the settings of a router on the store in a folder."""
-    return Settings.from_environment(
-        {"JUNCTOR_LISTEN": "127.0.0.1:0", "JUNCTOR_DATA_DIR": str(folder), "JUNCTOR_LOCAL_MODEL": "off"}
-    )
+async def loaded_router() -> RouterProcess:
+    """Start a process that loads a router and waits; whoever asks for it kills it."""
+    command = (sys.executable, "-m", "tests.support.router_process")
+    return RouterProcess(await asyncio.create_subprocess_exec(*command, cwd=_ROOT, stdin=PIPE, stdout=PIPE, stderr=DEVNULL))
 
 
 @asynccontextmanager
-async def opened_core(folder: Path) -> AsyncGenerator[Core, None]:
-    """Open all that lies behind the doors on the store in a folder, with the made-up secrets of the test harness."""
-    telemetry = LineTelemetry.to_file(folder / LOG, SystemClock())
+async def opened_core(site: Site) -> AsyncGenerator[Core, None]:
+    """Open all that lies behind the doors of a site, with the made-up secrets of the test harness."""
+    telemetry = LineTelemetry.to_file(Path(site.folder) / LOG, SystemClock())
     try:
-        core = await open_core(settings_of(folder), CREDENTIALS, PEPPERS, telemetry)
+        core = await open_core(site.parsed(), CREDENTIALS, PEPPERS, telemetry)
         try:
             yield core
         finally:
@@ -80,16 +90,19 @@ async def opened_core(folder: Path) -> AsyncGenerator[Core, None]:
         telemetry.close()
 
 
-async def _serve(folder: Path, base_url: str) -> None:
+async def _serve(orders: _Orders) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
-    async with opened_core(folder) as core:
-        core.catalog.locate(LOCAL, base_url)
-        server = native.server(core, settings_of(folder))
+    async with opened_core(orders.site) as core:
+        for endpoint in (LOCAL, FIRST):
+            core.catalog.locate(endpoint, orders.base_url)
+        server = native.server(core, orders.site.parsed())
         print(await server.start(), flush=True)
         await stop.wait()
         await server.drain(1.0)
 
 
 if __name__ == "__main__":
-    native.run(_serve(Path(sys.argv[1]), sys.argv[2]))
+    line = sys.stdin.readline()
+    if line:
+        native.run(_serve(msgspec.json.decode(line, type=_Orders)))

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 
 from junctor.domain.generation import Generation
-from junctor.domain.lease import Slot, SlotState
+from junctor.domain.lease import Slot
 from junctor.ports.table import SORT, Item, Query, Table
 from junctor.records import generations, keys, leases
 
@@ -18,7 +18,7 @@ async def generations_by_id(table: Table, account: str) -> dict[str, Generation]
         partition = keys.slot(Slot(account, lease.id, 0)).partition
         async for slot in _items(table, partition, ""):
             place = Slot(account, lease.id, int(str(slot[SORT])[-SLOT_DIGITS:]))
-            if generations.state_of(slot) is not SlotState.SEALED:
+            if "api_key" in slot:  # else its number stayed unused
                 generation = generations.generation_of(slot, place)
                 found[generation.id] = generation
     return found

@@ -1,6 +1,7 @@
 """The books kept in every account, by every instance, as it is safe anywhere and twice.
 
-Recurring grants are paid, also where no call asks for them, and the leases of past months are summed into statements.
+Recurring grants are paid, also where no call asks for them; grants whose time is up expire, and what a purse owes is collected
+of money that came back from leases since; and the leases of past months are summed into statements.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import asyncio
 from msgspec import Struct
 
 from junctor.ledger import grants, trying
+from junctor.ledger.credits import tend
 from junctor.ledger.listing import read_accounts
 from junctor.ledger.statements import summarise
 from junctor.ports.ambient import Clock, Dice
@@ -46,7 +48,7 @@ class Bookkeeper:
         broken: list[tuple[str, str]] = []
         async for account in read_accounts(self._table, self._dice):
             try:
-                await self._grant(account)
+                await self._tend(account)
                 done = await summarise(self._table, self._dice, account, self._clock.now_ms())
             except StoreError:
                 failed += 1
@@ -70,11 +72,13 @@ class Bookkeeper:
                 self._telemetry.count(Counter.INCIDENT)
                 self._telemetry.incident("bookkeeper", error)
 
-    async def _grant(self, account: str) -> None:
-        """Pay what an account is due by itself, also where no call asks for it. Raises StoreError."""
+    async def _tend(self, account: str) -> None:
+        """Pay what an account is due by itself, and bring its purses in order, also where no call asks. Raises StoreError."""
+        now_ms = self._clock.now_ms()
         found = await trying.get(self._table, self._dice, keys.account(account))
         if found is not None:
-            await grants.ensure(self._table, self._dice, accounts.account_of(found), self._clock.now_ms())
+            await grants.ensure(self._table, self._dice, accounts.account_of(found), now_ms)
+        await tend(self._table, self._dice, account, now_ms)
 
     def _tell(self, summed: int, failed: int, broken: list[tuple[str, str]]) -> None:
         if summed:

@@ -6,6 +6,7 @@ our own count of what was delivered, up to what is held. An answer for which nob
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from junctor.domain.call import Call, Finished, Hold, Opened, Outcome, Receipt, StreamEvent
 from junctor.domain.completion import ChoiceEnd, CompletionSpec, Delta, FinishReason, StreamEnd, Usage
@@ -40,19 +41,18 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
         trail.generation_id = hold.generation.id
         count = _Count(call.spec, holding.output_tokens if holding.may_outgrow else None)
         try:
-            yield (Opened(hold.generation.id, candidate), *count.deltas(flow.first))
-            while count.ending is None:
-                deltas = count.deltas(visible.seen(await anext(flow.batches), call.spec))
-                if deltas:
-                    yield deltas
-                while count.outgrows:  # one read may bring more than is held
-                    await _extend(services, hold, count)
-        except BaseException:
+            async with aclosing(flow.batches) as batches:
+                yield (Opened(hold.generation.id, candidate), *count.deltas(flow.first))
+                while count.ending is None:
+                    deltas = count.deltas(visible.seen(await anext(batches), call.spec))
+                    if deltas:
+                        yield deltas
+                    while count.outgrows:  # one read may bring more than is held
+                        await _extend(services, hold, count)
+        except BaseException:  # letting the provider go may be cut, too
             trail.receipt = Receipt(hold.generation.id, pending=True)
             services.ledger.settle_later(hold, _outcome(trail, hold, call, count))
             raise
-        finally:
-            await flow.batches.aclose()
 
         trail.receipt = await services.ledger.settle(hold, _outcome(trail, hold, call, count))
         if isinstance(count.ending, Failure):
