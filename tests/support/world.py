@@ -6,7 +6,8 @@ Meant for `run_virtual`. The store judges the books after every write that lands
 import asyncio
 import random
 from collections import Counter as Tally
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -24,7 +25,7 @@ from junctor.domain.routing import Candidate, Plan, RoutingPreferences
 from junctor.ledger.credits import Booking, pay
 from junctor.ledger.ledger import Ledger
 from junctor.ledger.tools import Terms, Tools
-from junctor.ports.table import Capacity, Item, Key, TableSpec
+from junctor.ports.table import Capacity, Item, Key, StoreError, Table, TableSpec
 from junctor.ports.telemetry import Counter, RequestLine
 from junctor.records import generations, ids, keys, leases, purses
 from junctor.records.tables import CORE
@@ -97,7 +98,7 @@ class NotedTelemetry:
 class WatchedStore(SimulatedStore):
     """A store that notes in `breaches` what is wrong with the books after a write, however and whenever it came.
 
-    `read_units`, `write_units` and `calls` are what all its calls came to, those too whose answers were lost.
+    `read_units`, `write_units` and `calls` are what all its calls came to, `lost` counts those that brought no answer.
     """
 
     def __init__(self, seed: int = 0, *, plan: FaultPlan = CALM) -> None:
@@ -106,6 +107,7 @@ class WatchedStore(SimulatedStore):
         self.read_units = 0.0
         self.write_units = 0.0
         self.calls = 0
+        self.lost = 0
         self._books = Books()
         self._now: dict[Key, Item] = {}
         self._touched: list[tuple[Item | None, Item]] = []
@@ -121,7 +123,8 @@ class WatchedStore(SimulatedStore):
     async def read(self, spec: TableSpec, look: Callable[..., _Answer], *, consistent: bool) -> _Answer:
         """Carry a read."""
         self.calls += 1
-        answer = await super().read(spec, look, consistent=consistent)
+        with self._losses():
+            answer = await super().read(spec, look, consistent=consistent)
         self._consumed(answer)
         return answer
 
@@ -139,11 +142,20 @@ class WatchedStore(SimulatedStore):
             self.breaches += [*steps(before, after), *self._books.check()]
             return answer
 
-        return await super().write(judged)
+        with self._losses():
+            return await super().write(judged)
 
     def judge(self) -> list[str]:
         """Return what is wrong with all books as they are, from nothing, and was wrong before."""
         return [*self.breaches, *violations(list(self._now.values()))]
+
+    @contextmanager
+    def _losses(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            self.lost += 1
+            raise
 
     def _consumed(self, answer: object) -> None:
         capacity = getattr(answer, "capacity", None)
@@ -168,9 +180,9 @@ class World:
         self.terms = Terms(deadline_max_ms=deadline_max_ms)
         self.ledger = self.instance()
 
-    def instance(self) -> Ledger:
-        """Return the ledger of one more instance."""
-        tools = Tools(self.table, self.clock, self.dice, self.telemetry)
+    def instance(self, table: Table | None = None) -> Ledger:
+        """Return the ledger of one more instance, over the world's table or what is put around it."""
+        tools = Tools(table or self.table, self.clock, self.dice, self.telemetry)
         return Ledger(tools, self.terms, lambda *stand: self.watched.append(stand))
 
     async def open(self) -> "World":

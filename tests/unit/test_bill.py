@@ -4,11 +4,28 @@ import pytest
 
 from tests.support import bill
 from tests.support.bill import MODES, Mode
+from tests.support.contention import contend
 
 
 def test_the_committed_table_is_what_is_measured() -> None:
     """Whoever budgets for the store would go by figures of an older ledger; `poe bill --write` renews them."""
     assert bill.committed() == bill.text()
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode.name.startswith("busy")], ids=lambda mode: mode.name)
+def test_a_busy_scope_pays_for_two_small_writes(mode: Mode) -> None:
+    """Every request would cost its leases again, on everybody's bill."""
+    units = bill.measure(mode)
+    assert units.write_units <= 2.1 + 3 * mode.named
+    assert units.read_units <= 0.2
+
+
+def test_instances_that_share_an_account_seldom_meet() -> None:
+    """Ten servers under one account would wear each other out at its purse, and refuse calls."""
+    came = contend(rate=100, instances=10, purses=1, seconds=60)  # how often they meet does not depend on the rate
+    assert came.wrong == ()
+    assert came.failed == 0
+    assert came.share >= 0.95
 
 
 @pytest.mark.parametrize(("windows", "named"), [(0, False), (2, False), (0, True)])

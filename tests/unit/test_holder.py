@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from junctor.domain.lease import Lease, Slot
@@ -218,3 +219,55 @@ def test_the_window_holds_and_nobody_is_forgotten(width: int) -> None:
             error.add_note(f"seed {seed}, width {width}")
             raise
         assert failures == [], f"seed {seed}, width {width}"
+
+
+def with_money(amount: int) -> HeldLease:
+    """Return a fresh lease with an amount."""
+    return HeldLease(Lease(id="L", account="A", scope="A", owner="O", until_ms=1, exp_ms=1, width=WIDTH, amount_nanousd=amount))
+
+
+def test_no_more_is_set_aside_than_there_is() -> None:
+    """The slots of a lease would come to cost more than it has."""
+    lease = with_money(100)
+    assert lease.reserve(60)
+    assert not lease.reserve(41)
+    assert lease.reserve(40)
+    assert lease.reserve(0)
+    assert not lease.reserve_more(1)
+    assert (lease.free_nanousd, lease.reserved_nanousd, lease.calls) == (0, 100, 3)
+    lease.release(60, 10)
+    assert (lease.free_nanousd, lease.spent_nanousd, lease.calls) == (50, 10, 2)
+    assert lease.reserve_more(50)
+    lease.release_part(50)
+    assert (lease.free_nanousd, lease.reserved_nanousd, lease.calls) == (50, 40, 2)
+
+
+def test_the_total_is_known_when_every_call_has_ended() -> None:
+    """A lease would be closed at less than its slots cost, or its money go back while a call may still spend it."""
+
+    async def scenario(_: HeldLease, clock: LoopClock) -> None:
+        lease = with_money(100)
+        lease.lease = msgspec.structs.replace(lease.lease, until_ms=EPOCH_MS + 1_000)
+        assert lease.total_nanousd == 0
+        assert lease.reserve(60)
+        assert lease.total_nanousd is None
+        slot = await lease.take(clock)
+        assert slot is not None
+        lease.release(60, 10)
+        assert lease.total_nanousd is None  # its slot is on its way
+        lease.acknowledge(slot)
+        assert lease.total_nanousd == 10
+
+    run(scenario)
+
+
+def test_the_total_of_a_lease_in_doubt_is_not_known() -> None:
+    """A slot that was written after all would be paid out of nothing."""
+    lease = with_money(100)
+    assert lease.reserve(60)
+    assert lease.reserve(20)
+    lease.release(20, 5)
+    lease.lose()
+    assert (lease.calls, lease.fenced, lease.certain) == (0, True, False)
+    assert lease.total_nanousd is None
+    assert lease.reserved_nanousd == 60  # it stays set aside

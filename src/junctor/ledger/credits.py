@@ -142,11 +142,21 @@ async def read_purses(table: Table, dice: Dice, account: str) -> tuple[Purse, ..
 async def tend(table: Table, dice: Dice, account: str, now_ms: int) -> None:
     """Expire an account's grants whose time is up, collect what its purses owe, sweep what expired. Raises StoreError."""
     for purse in await read_purses(table, dice, account):
-        if purse.state is PurseState.OPEN and purse.expires_at_ms is not None and purse.expires_at_ms <= now_ms:
+        if _lapsed(purse, now_ms):
             await expire(table, dice, account, purse.id)
-        elif purse.avail_nanousd > 0 and (purse.owed_nanousd > 0 or purse.state is PurseState.EXPIRED):
+        elif wants_tending(purse, now_ms):
             await collect(table, dice, account, purse.id)
             await sweep(table, dice, account, purse.id)
+
+
+def wants_tending(purse: Purse, now_ms: int) -> bool:
+    """Tell whether a purse as it was read is one that `tend` would change."""
+    due = purse.avail_nanousd > 0 and (purse.owed_nanousd > 0 or purse.state is PurseState.EXPIRED)
+    return due or _lapsed(purse, now_ms)
+
+
+def _lapsed(purse: Purse, now_ms: int) -> bool:
+    return purse.state is PurseState.OPEN and purse.expires_at_ms is not None and purse.expires_at_ms <= now_ms
 
 
 async def _book_into(table: Table, dice: Dice, entry: Entry, changes: tuple[Update, ...], fresh: PutNew) -> Booking:

@@ -51,6 +51,11 @@ class HeldLease:
         return self.lease.amount_nanousd - self.spent_nanousd - self._reserved_nanousd
 
     @property
+    def reserved_nanousd(self) -> NanoUsd:
+        """What is set aside for the calls under way."""
+        return self._reserved_nanousd
+
+    @property
     def total_nanousd(self) -> NanoUsd | None:
         """What all its slots cost, if every one has ended as this instance knows, with no write to any under way; else None."""
         return self.spent_nanousd if self.certain and not self.calls and not self._unacknowledged else None

@@ -51,7 +51,7 @@ class Holding:
 
     async def ready(self) -> Hold:
         """Wait until the hold is durable. Raises JunctorError."""
-        return await asyncio.shield(self.task)
+        return self.task.result() if self.task.done() else await asyncio.shield(self.task)
 
     @property
     def generation_id(self) -> str:
@@ -113,14 +113,14 @@ class Ledger:
     async def settle(self, hold: Hold, outcome: Outcome) -> Receipt:
         """End a generation's slot. The settlement goes on if the caller leaves, and past this answer if the store is slow."""
         task = self._spawn(self._settle(hold.generation, outcome, self._clock.now_ms()))
-        done, _ = await asyncio.wait({task}, timeout=SETTLE_INLINE_S)
+        done, _ = await asyncio.wait((task,), timeout=SETTLE_INLINE_S)
         if not done:
             self._telemetry.count(Counter.SETTLE_PENDING)
             task.add_done_callback(self._report)
             return Receipt(hold.generation.id, pending=True)
         receipt, closing = task.result()
         if closing is not None:  # so that who looks at his credits now sees what the call cost, and nothing leased
-            await asyncio.wait({closing}, timeout=CLOSE_INLINE_S)
+            await asyncio.wait((closing,), timeout=CLOSE_INLINE_S)
         return receipt
 
     def settle_later(self, hold: Hold, outcome: Outcome) -> None:
@@ -199,15 +199,17 @@ class Ledger:
 
     async def _end(self, opened: Generation, ended: Generation) -> Ending | None:
         """Try until the slot has ended, or until any closer may have expired it: None then."""
-        loop = asyncio.get_running_loop()
-        remaining_ms = max(opened.deadline_at_ms - self._clock.now_ms(), 0)
-        give_up_at_s = loop.time() + (remaining_ms + CLOSE_MARGIN_MS) / 1000
+        give_up_at_s = 0.0
         tried = 0
         while True:
             try:
                 return await slots.end_slot(self._table, opened, ended)
             except StoreError:
-                if loop.time() > give_up_at_s:
+                now_s = asyncio.get_running_loop().time()
+                if tried == 0:
+                    remaining_ms = max(opened.deadline_at_ms - self._clock.now_ms(), 0)
+                    give_up_at_s = now_s + (remaining_ms + CLOSE_MARGIN_MS) / 1000
+                if now_s > give_up_at_s:
                     return None
                 await asyncio.sleep(trying.backoff_s(self._dice, tried, SETTLE_BACKOFF_MAX_S))
                 tried += 1

@@ -3,10 +3,6 @@
 Calls that find room take it without waiting. The others stand in a queue that one task serves in order: it takes a lease, or
 makes the one there is larger, in as few transactions as the account's money allows. A call is refused only on a fresh reading
 of the account's money, and at once: it does not wait for calls under way to cost less than was set aside for them.
-
-How large a lease is: a few seconds of this scope's traffic or what is waited for, at most an eighth of what the account has,
-and at least what the first call needs. A lease of a quiet scope, or where money or headroom is nearly used up, is closed as
-soon as no call is under way in it, so that others find what it had.
 """
 
 import asyncio
@@ -16,29 +12,24 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from junctor.domain.credits import Limit, Purse
+from junctor.domain.credits import Limit
 from junctor.domain.errors import LedgerUnavailableError
 from junctor.domain.lease import Lease, Leg
 from junctor.domain.money import NanoUsd
 from junctor.ledger import leasing, trying
 from junctor.ledger.holder import HeldLease
 from junctor.ledger.leasing import LeaseClosed, Leased, PurseShort, WindowShort
+from junctor.ledger.sizing import Sizing
 from junctor.ledger.standing import FRESH_S, Standing, Standings
 from junctor.ledger.tools import Spawn, Terms, Tools
 from junctor.ledger.traffic import Traffic
-from junctor.policy.legs import LEGS_MAX, choose_legs, merge_legs
-from junctor.ports.table import StoreError, UnknownOutcomeError
+from junctor.policy.legs import LEGS_MAX, merge_legs
+from junctor.ports.table import ConflictError, StoreError, UnknownOutcomeError
 from junctor.records import keys, leases, windows
 
-TRAFFIC_S = 5.0
-PURSE_SHARE = 8
 LEASE_LIFE_MS = 300_000
-REFUSAL_FRESH_S = 0.25
-"""How old a reading of an account's money may be, or a refusal by the store, on which a call is refused."""
-PINCHED_S = 5.0
-"""For how long after a refusal no more is taken than calls need, and nothing is kept that no call is under way in."""
 TRIES, DOUBT_S = 12, 2.0
-"""How many steps are taken towards room for one call, and for how long after one whose fate is not known."""
+"""How many steps are taken towards room for one call, and for how long after one that met others or has no known fate."""
 NEVER_MS = 2**63
 
 T = TypeVar("T")
@@ -94,12 +85,15 @@ class Scope:
         self.account = account
         self.name = " ".join((account, *(limit.id for limit in limits or ())))
         self.current: HeldLease | None = None
-        self.traffic = Traffic()
-        self._scarce = False
-        self._pinched_until_s = 0.0
+        self._sizing = Sizing(world.tools.clock, world.tools.dice)
         self._refused: tuple[Shortfall, NanoUsd, float] | None = None
         self._queue: deque[_Waiting] = deque()
         self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def traffic(self) -> Traffic:
+        """How much the scope is used of late."""
+        return self._sizing.traffic
 
     @property
     def free_of_charge(self) -> bool:
@@ -119,8 +113,7 @@ class Scope:
     @property
     def keeps(self) -> bool:
         """Whether a lease is worth keeping that no call is under way in: not for a call now and then, nor if others want it."""
-        now_s = self._clock.monotonic_s()
-        return self.free_of_charge or not (self._scarce or now_s < self._pinched_until_s or self.traffic.quiet(now_s))
+        return self.free_of_charge or self._sizing.keeps
 
     def bound_otherwise(self, standing: Standing) -> bool:
         """Tell whether the current lease is not under those of this scope's limits that are in force."""
@@ -128,6 +121,12 @@ class Scope:
             return False
         bound = {keys.limit_of_window(name) for name in self.current.lease.windows}
         return bound != {limit.id for limit in standing.in_force(self._limits)}
+
+    def hoards(self, standing: Standing) -> bool:
+        """Tell whether much more is free in the current lease than its calls need, while the account has little else."""
+        if self.current is None or self._limits is None:
+            return False
+        return self._sizing.hoards(self.current, standing.available(self._clock.now_ms()))
 
     async def room(self, amount: NanoUsd) -> HeldLease | Shortfall:
         """Reserve an amount for a new call. Raises LedgerUnavailableError."""
@@ -218,11 +217,11 @@ class Scope:
             if shortfall is None:
                 try:
                     shortfall = await self._provide(waiting, modest=tried > 0)
-                except UnknownOutcomeError:  # what was taken lies in a lease that is being closed, or is found by the next try
+                except (UnknownOutcomeError, ConflictError):  # what may be taken is in a lease being closed, or found next time
                     if self._clock.monotonic_s() > give_up_at_s:
                         raise
             if shortfall is not None:
-                self._pinched_until_s = self._clock.monotonic_s() + PINCHED_S
+                self._sizing.pinch()
                 return shortfall
         raise LedgerUnavailableError("The organisation's credits are too contended at present.", 1.0)
 
@@ -231,8 +230,7 @@ class Scope:
         if self._refused is None:
             return None
         shortfall, amount, at_s = self._refused
-        fresh = self._clock.monotonic_s() - at_s <= REFUSAL_FRESH_S
-        return shortfall if fresh and needed >= amount else None
+        return shortfall if needed >= amount and self._world.standings.refuses(self.account, at_s) else None
 
     def _usable(self) -> HeldLease | None:
         """Return the current lease if new calls may reserve from it."""
@@ -266,7 +264,9 @@ class Scope:
         needed = waiting.amount - held.free_nanousd
         now_ms, until_ms = self._clock.now_ms(), held.lease.until_ms
         lasting = [purse for purse in standing.usable(now_ms) if purse.expires_at_ms is None or until_ms <= purse.expires_at_ms]
-        legs = self._legs(needed, waiting.amount, lasting, modest=modest or waiting.held is not None)
+        modest = modest or held is not self.current
+        crowd = max(self._queued(), held.reserved_nanousd)
+        legs = self._sizing.legs(lasting, needed, waiting.amount, crowd=crowd, modest=modest)
         if legs is None or len(merge_legs(held.lease.legs, legs)) > LEGS_MAX:
             short = await self._short_of_credits(standing, needed, held)
             if short is None and waiting.held is None:
@@ -275,6 +275,7 @@ class Scope:
         answer = await leasing.grow(self._tools.table, self._tools.dice, held.lease, legs)
         if isinstance(answer, Leased):
             held.lease = answer.lease
+            self._world.standings.took(self.account, legs)
             return None
         if isinstance(answer, LeaseClosed):
             held.doubt()
@@ -284,7 +285,7 @@ class Scope:
     async def _acquire(self, amount: NanoUsd, standing: Standing, limits: Sequence[Limit], *, modest: bool) -> Shortfall | None:
         table, dice, now_ms = self._tools.table, self._tools.dice, self._clock.now_ms()
         purses, old = standing.usable(now_ms), self._renewable()
-        legs = self._legs(amount, amount, purses, modest=modest)
+        legs = self._sizing.legs(purses, amount, amount, crowd=self._queued(), modest=modest)
         if legs is None:
             if old is not None:
                 self._world.retire(old)
@@ -299,6 +300,7 @@ class Scope:
             answer = await self._taken(lease, old, leasing.renew(table, dice, old.lease, old.spent_nanousd, lease))
         if isinstance(answer, Leased):
             self.current = HeldLease(answer.lease)
+            self._world.standings.took(self.account, answer.lease.legs)
             return None
         if old is not None:
             self._world.retire(old)
@@ -324,7 +326,7 @@ class Scope:
         if window is None:  # its limit was removed meanwhile
             await self._world.standings.read(self.account)
             return None
-        self._pinched_until_s = self._clock.monotonic_s() + PINCHED_S
+        self._sizing.pinch()
         if window.headroom_nanousd >= needed:
             return None
         free = held.free_nanousd if held else 0
@@ -333,7 +335,7 @@ class Scope:
 
     async def _short_of_credits(self, standing: Standing, needed: NanoUsd, held: HeldLease | None) -> Shortfall | None:
         """Tell whether an account really has too little, by a fresh reading. Raises StoreError."""
-        if self._clock.monotonic_s() - standing.read_at_s > REFUSAL_FRESH_S:
+        if not self._world.standings.refuses(self.account, standing.read_at_s):
             standing = await self._world.standings.read(self.account)
         available = standing.available(self._clock.now_ms())
         if available >= needed:
@@ -344,19 +346,8 @@ class Scope:
         self._refused = shortfall, needed, self._clock.monotonic_s()
         return shortfall
 
-    def _legs(self, needed: NanoUsd, unit: NanoUsd, purses: Sequence[Purse], *, modest: bool) -> tuple[Leg, ...] | None:
-        """Choose where to take at least what is needed from, and more in units of one call if the traffic calls for it."""
-        now_s = self._clock.monotonic_s()
-        share = sum(purse.avail_nanousd for purse in purses) // PURSE_SHARE
-        self._scarce = share < unit
-        shuffled = sorted(purses, key=lambda _: self._tools.dice.uniform())
-        if not modest and now_s >= self._pinched_until_s and not self._scarce and not self.traffic.quiet(now_s):
-            queued = sum(waiting.amount for waiting in self._queue if waiting.held is None)
-            wanted = min(max(self.traffic.expected(TRAFFIC_S, now_s), queued), share)
-            legs = choose_legs(shuffled, needed + max(wanted - needed, 0) // unit * unit)
-            if legs is not None:
-                return legs
-        return choose_legs(shuffled, needed)
+    def _queued(self) -> NanoUsd:
+        return sum(waiting.amount for waiting in self._queue if waiting.held is None)
 
     def _lease(self, legs: tuple[Leg, ...], names: tuple[str, ...], ends_ms: Iterable[int | None]) -> Lease:
         world = self._world

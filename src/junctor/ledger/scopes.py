@@ -1,9 +1,10 @@
 """All that one instance holds: its scopes, the leases it is done with, and the looks it takes at the accounts meanwhile.
 
 A lease that no call may reserve from any more is closed when the last call in it has ended. Every second idle leases are
-retired, and every few seconds the accounts in use are looked at: a window whose limit was lowered below what is leased retires
-its leases, as does a limit that came or went, so new calls see the new limit within seconds; and whoever listens is told where
-the account stands. A bug in that is told and does not end it.
+retired, and every few seconds the accounts in use are looked at. A lease is retired under a window whose limit was lowered
+below what is leased, and when a limit came or went, so that new calls see the new limit within seconds; and where it has much
+to spare and its account little else. Whoever listens is told where the account stands. A bug in this is told, and does not end
+it.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from junctor.domain.account import Account, Caller
 from junctor.domain.credits import Limit, Purse, Window
 from junctor.domain.money import NanoUsd
 from junctor.ledger import closing, grants
+from junctor.ledger.credits import tend, wants_tending
 from junctor.ledger.holder import HeldLease
 from junctor.ledger.scope import Scope, World
 from junctor.ledger.standing import FRESH_S, Standings
@@ -120,6 +122,8 @@ class Scopes:
             broken = isinstance(error, ValueError)  # the books are wrong
             self._tools.telemetry.count(Counter.LEASE_BROKEN if broken else Counter.INCIDENT)
             self._tools.telemetry.incident("ledger", error)
+        else:
+            self._standings.returned(held.lease.account)
 
     async def _tidy(self) -> None:
         """Look after what is held, as long as anything is."""
@@ -167,9 +171,16 @@ class Scopes:
         overdrawn = {name for name, window in windows.items() if window.headroom_nanousd < 0}
         for scope in leased:
             held = scope.current
-            if held and (scope.bound_otherwise(standing) or not overdrawn.isdisjoint(held.lease.windows)):
+            if held is None:
+                continue
+            if scope.bound_otherwise(standing) or scope.hoards(standing) or not overdrawn.isdisjoint(held.lease.windows):
                 scope.retire()
         self._watch(standing.account, standing.purses, tuple(windows.values()))
 
     async def _due(self, account: Account, purses: tuple[Purse, ...]) -> bool:
-        return await grants.ensure(self._tools.table, self._tools.dice, account, self._clock.now_ms(), purses)
+        """Pay in what an account is due, collect what it owes, sweep what lapsed; tell whether anything was."""
+        table, dice, now_ms = self._tools.table, self._tools.dice, self._clock.now_ms()
+        tended = any(wants_tending(purse, now_ms) for purse in purses)
+        if tended:
+            await tend(table, dice, account.id, now_ms)
+        return await grants.ensure(table, dice, account, now_ms, purses) or tended

@@ -8,10 +8,12 @@ import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+import msgspec
 from msgspec import Struct
 
 from junctor.domain.account import Account, Caller
 from junctor.domain.credits import Interval, Limit, LimitSubject, Purse, PurseState, Window
+from junctor.domain.lease import Leg
 from junctor.domain.money import NanoUsd
 from junctor.ledger import trying
 from junctor.ledger.credits import read_purses
@@ -20,6 +22,8 @@ from junctor.records import accounts, keys, windows
 
 FRESH_S, STALE_S = 5.0, 10.0
 """From which age a belief is read anew beside the calls, and from which age before them."""
+REFUSAL_FRESH_S = 0.25
+"""How old what is known may be, by which a call is refused."""
 ENTRIES_MAX = 20_000
 
 _BREADTH = {Interval.ALL: 0, Interval.MONTH: 1, Interval.WEEK: 2, Interval.DAY: 3}
@@ -88,6 +92,7 @@ class Standings:
         self._spawn = spawn
         self._read: OrderedDict[str, Standing] = OrderedDict()
         self._reading: dict[str, asyncio.Task[Standing]] = {}
+        self._returned: dict[str, float] = {}
 
     def known(self, account: str, younger_than_s: float = STALE_S) -> Standing | None:
         """Return what is known, None if it is older than that."""
@@ -95,6 +100,35 @@ class Standings:
         if standing is None or self._clock.monotonic_s() - standing.read_at_s >= younger_than_s:
             return None
         return standing
+
+    def refuses(self, account: str, read_at_s: float) -> bool:
+        """Tell whether what was read at an instant is new enough to refuse a call by it: nothing has come back since."""
+        fresh = self._clock.monotonic_s() - read_at_s <= REFUSAL_FRESH_S
+        return fresh and read_at_s > self._returned.get(account, -1.0)
+
+    def took(self, account: str, legs: Iterable[Leg]) -> None:
+        """Take what this instance has leased out of what is known."""
+        standing = self._read.get(account)
+        if standing is None:
+            return
+        taken = {leg.purse: leg.amount_nanousd for leg in legs}
+        purses = tuple(
+            msgspec.structs.replace(
+                purse,
+                avail_nanousd=purse.avail_nanousd - taken.get(purse.id, 0),
+                leased_nanousd=purse.leased_nanousd + taken.get(purse.id, 0),
+            )
+            for purse in standing.purses
+        )
+        self._read[account] = msgspec.structs.replace(standing, purses=purses)
+
+    def returned(self, account: str) -> None:
+        """Note that this instance gave money of an account back."""
+        now_s = self._clock.monotonic_s()
+        while self._returned and self._returned[oldest := next(iter(self._returned))] < now_s - REFUSAL_FRESH_S:
+            del self._returned[oldest]
+        self._returned.pop(account, None)
+        self._returned[account] = now_s
 
     async def read(self, account: str) -> Standing:
         """Read an account anew, once for all who ask meanwhile. Raises StoreError."""
@@ -116,11 +150,14 @@ class Standings:
 
     async def _anew(self, account: str) -> Standing:
         read_at_s = self._clock.monotonic_s()
-        item, purses, limits = await asyncio.gather(
-            trying.get(self._table, self._dice, keys.account(account)),
-            read_purses(self._table, self._dice, account),
-            self._limits(account),
-        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(trying.get(self._table, self._dice, keys.account(account)))
+                reading_purses = group.create_task(read_purses(self._table, self._dice, account))
+                reading_limits = group.create_task(self._limits(account))
+        except ExceptionGroup as failed:  # whoever asked waits for one answer
+            raise failed.exceptions[0] from None
+        item, purses, limits = reading.result(), reading_purses.result(), reading_limits.result()
         found = accounts.account_of(item) if item else None
         if found is not None and await self._prepare(found, purses):
             purses = await read_purses(self._table, self._dice, account)

@@ -22,6 +22,7 @@ UPSTREAM_ID_MAX = 64
 """Bytes kept of a provider's own id of the generation; some are longer than a slot has room for."""
 
 _KEYED = ("id", "slot")
+_MAY_CHANGE = tuple(name for name in Generation.__struct_fields__ if name not in {*_KEYED, "state"})
 _STILL_OPEN: tuple[Condition, ...] = (Equals("state", SlotState.OPEN.value),)
 
 
@@ -83,9 +84,12 @@ def was_used(found: Item) -> bool:
 
 def ending(opened: Generation, ended: Generation) -> tuple[tuple[Condition, ...], tuple[Change, ...]]:
     """Return the update that ends a slot which is still OPEN: only what differs from how it was opened is written."""
-    before = _fields(opened)
-    changes = tuple(Set(name, value) for name, value in _fields(ended).items() if before.get(name) != value)
-    return _STILL_OPEN, changes
+    changes = [Set("state", ended.state.value)]
+    for name in _MAY_CHANGE:
+        value = getattr(ended, name)
+        if value is not None and value != getattr(opened, name):
+            changes.append(Set(name, value))
+    return _STILL_OPEN, tuple(changes)
 
 
 class Bill(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,125 @@
+"""What the ledger's own part of a request takes: begin, hold and settle over a store that answers at once and does nothing.
+
+Everything that the store itself would do is left out: what is measured is the ledger's code, and asyncio's for its tasks, which
+is shown apart. Many callers take turns, so that the loop's own rounds are shared as in a busy server. The best of several
+rounds is shown, as the machine has other work to do.
+
+    python -m tests.bench.ledger_cpu [profile]
+"""
+
+import asyncio
+import cProfile
+import gc
+import pstats
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+
+from junctor.adapters.system.ambient import SystemClock, SystemDice
+from junctor.bootstrap import native
+from junctor.domain.call import Call
+from junctor.domain.completion import CompletionSpec, Message, Role, TextPart
+from junctor.domain.routing import Plan, RoutingPreferences
+from junctor.ledger.ledger import Ledger
+from junctor.ledger.tools import Tools
+from junctor.policy import ceilings
+from junctor.ports.table import Change, Condition, Done, Found, Item, Key, Operation, Page, Query, Refused
+from junctor.records import keys
+from tests.support.world import CALLER, World, plan, settled
+
+ROUNDS, CALLERS, CALLS = 9, 50, 40
+CEILING = 1_000
+DONE = Done()
+
+
+class Instant:
+    """A table that answers at once: a lease can be taken, a slot opened and ended, and the account has what it had."""
+
+    def __init__(self, purse: Item) -> None:
+        self._purses = Page((purse,))
+
+    async def get(self, key: Key, *, consistent: bool = True) -> Found:
+        """Find nothing."""
+        return Found(None)
+
+    async def query(self, query: Query) -> Page:
+        """Find the purse."""
+        return self._purses if query.prefix == keys.PURSE_PREFIX else Page(())
+
+    async def put_new(self, item: Item) -> Done | Refused:
+        """Have it written."""
+        return DONE
+
+    async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
+        """Have it written."""
+        return DONE
+
+    async def transact(self, operations: Sequence[Operation], token: str) -> Done | Refused:
+        """Have all written."""
+        return DONE
+
+
+def asked() -> Call:
+    """Return a call with a kilobyte of text."""
+    text = "The quick brown fox jumps over the lazy dog. " * 23
+    return Call(
+        caller=CALLER,
+        spec=CompletionSpec(model="lab/model", messages=(Message(role=Role.USER, parts=(TextPart(text),)),), max_tokens=100),
+        preferences=RoutingPreferences(),
+        deadline_at=asyncio.get_running_loop().time() + 600,
+    )
+
+
+async def calls(ledger: Ledger, planned: Plan, count: int) -> None:
+    """Let so many calls live their lives, one after the other."""
+    call, outcome = asked(), settled(1, CEILING // 5)
+    for _ in range(count):
+        holding = await ledger.begin(call, planned)
+        hold = await holding.ready()
+        await ledger.settle(hold, outcome)
+
+
+async def tasks_alone(count: int) -> None:
+    """Do what asyncio itself needs for as many: a task for the slot, and one for its end that is waited for."""
+
+    async def nothing() -> None:
+        return
+
+    for _ in range(count):
+        await asyncio.create_task(nothing())
+        await asyncio.create_task(nothing())
+
+
+async def crowd(caller: Callable[[], Coroutine[None, None, None]]) -> float:
+    """Return how many microseconds each call took, of so many callers at once."""
+    began = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+    return (time.perf_counter() - began) / (CALLERS * CALLS) * 1e6
+
+
+async def measure(*, profile: bool) -> None:
+    """Print microseconds for each call."""
+    world = await World().open()
+    await world.credit(10**15)
+    (purse,) = [item for item in world.store.items(world.table.spec) if str(item["sk"]).startswith(keys.PURSE_PREFIX)]
+    tools = Tools(Instant(purse), SystemClock(), SystemDice(), world.telemetry)  # type: ignore[arg-type] # no more is asked
+    ledger = Ledger(tools, world.terms, lambda *_: None)
+    planned = plan(CEILING)
+    gc.disable()
+    whole = min([await crowd(lambda: calls(ledger, planned, CALLS)) for _ in range(ROUNDS)])
+    alone = min([await crowd(lambda: tasks_alone(CALLS)) for _ in range(ROUNDS)])
+    planning, at_ms = asked().spec, world.clock.now_ms()
+    began = time.perf_counter()
+    for _ in range(2_000):
+        ceilings.of(planning, planned.candidates, at_ms)
+    ceiling = (time.perf_counter() - began) / 2_000 * 1e6
+    print(f"begin, hold and settle {whole:.1f} us: of these asyncio's two tasks {alone:.1f} us, the ceiling {ceiling:.1f} us")
+    if profile:
+        with cProfile.Profile() as profiler:
+            await crowd(lambda: calls(ledger, planned, CALLS))
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
+    await ledger.close()
+
+
+if __name__ == "__main__":
+    native.run(measure(profile="profile" in sys.argv))

@@ -1,0 +1,113 @@
+"""What a call may cost over all that may answer it: whatever answers within its bounds, the hold covers it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from junctor.domain.catalog import Endpoint, PriceCard, PriceParts, PriceTier
+from junctor.domain.completion import CompletionSpec, ImagePart, Message, Part, Role, TextPart, Usage
+from junctor.domain.routing import Candidate
+from junctor.policy import bounds, ceilings
+from junctor.policy.bounds import DEFAULT_OUTPUT_HOLD_TOKENS
+
+AT_MS = 1_790_000_000_000
+MICRO = 1_000_000  # pico-USD
+
+
+def candidate(
+    given_picousd: int,
+    made_picousd: int,
+    *,
+    context: int = 100_000,
+    output_max: int | None = 20_000,
+    tiers: tuple[PriceTier, ...] = (),
+) -> Candidate:
+    """Return an endpoint with a price for each input and output token."""
+    endpoint = Endpoint(
+        id="p/lab/model",
+        model="lab/model",
+        provider="p",
+        upstream_model="m",
+        dialect="d",
+        base_url="https://a",
+        context_tokens=context,
+        output_tokens_max=output_max,
+        parameters=("service_tier",),
+    )
+    parts = PriceParts(input=given_picousd, output=made_picousd)
+    return Candidate(endpoint, None, PriceCard(version="1", parts=parts, source="s", as_of="d", tiers=tiers))
+
+
+def spec(text: str = "", *, max_tokens: int | None = None, n: int | None = None, images: int = 0) -> CompletionSpec:
+    """Return what is asked."""
+    parts: tuple[Part, ...] = (TextPart(text), *(ImagePart(f"https://a/{number}") for number in range(images)))
+    return CompletionSpec(model="lab/model", messages=(Message(role=Role.USER, parts=parts),), max_tokens=max_tokens, n=n)
+
+
+def test_without_a_bound_the_hold_is_for_the_usual_output() -> None:
+    """Every call without max_tokens would set the longest answer's price aside, or too little for a usual one."""
+    ceiling = ceilings.of(spec(), [candidate(0, MICRO)], AT_MS)
+    assert ceiling.output_tokens == DEFAULT_OUTPUT_HOLD_TOKENS
+    assert ceiling.hold_nanousd == DEFAULT_OUTPUT_HOLD_TOKENS * 1_000
+    assert ceiling.open_nanousd == 20_000 * 1_000
+
+
+def test_with_a_bound_nothing_is_open() -> None:
+    """A call would be cut short, or more be held for it than it can cost."""
+    ceiling = ceilings.of(spec(max_tokens=500), [candidate(0, MICRO)], AT_MS)
+    assert (ceiling.hold_nanousd, ceiling.open_nanousd, ceiling.output_tokens) == (500_000, 500_000, 500)
+
+
+def test_the_dearest_of_those_that_may_answer_counts() -> None:
+    """A call that fails over to a dearer endpoint would cost more than is held."""
+    cheap, dear, short = candidate(0, MICRO), candidate(0, 3 * MICRO), candidate(0, 100 * MICRO, output_max=1)
+    ceiling = ceilings.of(spec(max_tokens=500), [cheap, dear, short], AT_MS)
+    assert (ceiling.hold_nanousd, ceiling.output_tokens) == (1_500_000, 500)
+
+
+def test_each_answer_counts() -> None:
+    """Five answers would be paid for as one."""
+    once, five = (ceilings.of(spec("hello", max_tokens=500, n=n), [candidate(MICRO, MICRO)], AT_MS) for n in (None, 5))
+    assert five.hold_nanousd == 5 * once.hold_nanousd
+
+
+def test_nothing_that_may_answer_costs_nothing() -> None:
+    """A plan without candidates would be held for, or break."""
+    assert ceilings.of(spec(), [], AT_MS) == ceilings.Ceiling()
+    assert ceilings.affordable_output_tokens(spec(), [], AT_MS, 100) == 0
+
+
+@given(
+    st.tuples(st.integers(0, 10 * MICRO), st.integers(0, 10 * MICRO)),
+    st.tuples(st.integers(0, 10 * MICRO), st.integers(0, 10 * MICRO)),
+    st.integers(0, 10**9),
+    st.sampled_from([None, 1, 700, 10**6]),
+    st.sampled_from([None, 3]),
+)
+def test_affordable_tokens_are_the_most_that_are_covered(
+    one: tuple[int, int], other: tuple[int, int], available: int, max_tokens: int | None, n: int | None
+) -> None:
+    """A caller who asks for as many tokens as he was told would be refused again, or have asked for fewer than he can pay."""
+    candidates = [candidate(*one), candidate(*other, output_max=5_000)]
+    asked = spec("hello", max_tokens=max_tokens, n=n)
+    tokens = ceilings.affordable_output_tokens(asked, candidates, AT_MS, available)
+    assert tokens <= (20_000 if max_tokens is None else max_tokens)
+
+    def cost(bound: int) -> int:
+        return ceilings.of(spec("hello", max_tokens=bound, n=n), candidates, AT_MS).hold_nanousd
+
+    # What is asked has another length when the bound is told in it; the bound itself is not read by any model.
+    assert tokens == 0 or cost(tokens) <= available
+    if tokens < min(20_000, max_tokens or 20_000):
+        assert cost(tokens + 1) > available
+
+
+@given(st.text(max_size=300), st.integers(0, 2), st.integers(1, 9_000), st.data())
+def test_a_charge_within_the_bounds_is_covered(text: str, images: int, max_tokens: int, data: st.DataObject) -> None:
+    """A settlement would find too little held, and the rest be our loss."""
+    tier = PriceTier(parts=PriceParts(input=9 * MICRO, output=7 * MICRO), input_tokens_from=2_000)
+    served = candidate(MICRO, 5 * MICRO, tiers=(tier,))
+    asked = spec(text, max_tokens=max_tokens, images=images)
+    hold = ceilings.of(asked, [candidate(1, 1), served], AT_MS).hold_nanousd
+    most = bounds.input_bound(bounds.size(asked), 100_000)
+    usage = Usage(data.draw(st.integers(0, most)), data.draw(st.integers(0, max_tokens)), 0, 0, 0)
+    assert ceilings.charge(asked, served, usage, AT_MS) <= hold
