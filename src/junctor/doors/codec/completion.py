@@ -1,7 +1,8 @@
 """CompletionSpec from proto to domain, with every check of what a caller may send.
 
-Absent stays absent: no default of ours is ever filled in. `extra_json` passes what a provider alone knows, but nothing that lets
-it do, and bill, what no hold can bound: tools that it runs itself, answers beyond those asked for, hosts that others choose.
+Absent stays absent: no default of ours is ever filled in. `extra_json` passes what a provider alone knows, but nothing that
+lets it do, and bill, what no hold can bound: tools that it runs itself, answers beyond those asked for, hosts that others
+choose.
 """
 
 from collections.abc import Mapping, Sequence
