@@ -14,7 +14,7 @@ def no_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the user's cache be empty, and nothing require engines."""
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path)
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.delenv("JUNCTOR_REQUIRE_ENGINES", raising=False)
+    monkeypatch.delenv("TESTS_REQUIRE_ENGINES", raising=False)
     return tmp_path
 
 
@@ -25,7 +25,7 @@ def test_a_missing_engine_is_skipped_with_the_command_that_installs_it(name: str
         found(name)
 
 
-@pytest.mark.parametrize("variable", ["CI", "JUNCTOR_REQUIRE_ENGINES"])
+@pytest.mark.parametrize("variable", ["CI", "TESTS_REQUIRE_ENGINES"])
 def test_a_missing_engine_fails_where_engines_are_required(
     variable: str, no_engines: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

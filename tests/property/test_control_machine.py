@@ -1,7 +1,7 @@
 """Keys, members, workspaces, limits, credits and calls in any order, beside a model of them (tests/support/control_model).
 
 After each step the books are audited, and no limit may be passed except where it was lowered below what was used. More of it:
-JUNCTOR_MACHINE_EXAMPLES=2000 python -m pytest tests/property/test_control_machine.py
+TESTS_MACHINE_EXAMPLES=2000 python -m pytest tests/property/test_control_machine.py
 """
 
 import asyncio
@@ -357,9 +357,9 @@ class Control(RuleBasedStateMachine):
 
 TestControl = Control.TestCase
 TestControl.settings = settings(
-    max_examples=int(os.environ.get("JUNCTOR_MACHINE_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("TESTS_MACHINE_EXAMPLES", "60")),
     stateful_step_count=50,
     deadline=None,
-    derandomize="JUNCTOR_MACHINE_EXAMPLES" not in os.environ,
+    derandomize="TESTS_MACHINE_EXAMPLES" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from tests.simulation.run import Result, play
 
-SEEDS = int(os.environ.get("JUNCTOR_SUITE_SEEDS", "2000"))
+SEEDS = int(os.environ.get("TESTS_SUITE_SEEDS", "2000"))
 """So many that a mistake which shows itself once in a thousand seeds is found; `.ci/run` plays fewer on the other Pythons."""
 
 _PLAYED = pytest.StashKey[Iterator[Result]]()

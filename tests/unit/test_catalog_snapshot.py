@@ -1,21 +1,14 @@
-"""Reading a snapshot: what is refused, and that the packaged one is whole."""
+"""Reading a snapshot: what is taken, and what is refused by the name of its row."""
 
 import json
-import re
 from collections.abc import Callable
-from datetime import date, datetime
-from importlib import resources
 from typing import Any
 
-import msgspec
 import pytest
 
-from junctor.adapters.catalog.packaged import PackagedCatalog, with_address
+from junctor.adapters.catalog.packaged import with_address, with_variables
 from junctor.adapters.catalog.snapshot import CatalogFormatError, parse
-from junctor.domain.catalog import Catalog, Endpoint
-from junctor.domain.completion import CompletionSpec
-
-LOCAL = "local/junctor/local"
+from junctor.domain.catalog import Catalog
 
 
 def small() -> dict[str, Any]:
@@ -74,6 +67,15 @@ def tier(**fields: object) -> Callable[[dict[str, Any]], None]:
     return spoil("prices.0.cards.0.tiers", [{"parts": {"input": 1}, **fields}])
 
 
+def suspect(endpoint: str) -> Callable[[dict[str, Any]], None]:
+    """Put the only price into quarantine, too, as that of an endpoint."""
+
+    def change(rows: dict[str, Any]) -> None:
+        rows["quarantined"] = [{"endpoint": endpoint, "cards": rows["prices"][0]["cards"], "reason": "dear"}]
+
+    return change
+
+
 def spans(*spans: tuple[int | None, int | None]) -> Callable[[dict[str, Any]], None]:
     """Give the only price a card for each span of time."""
 
@@ -122,6 +124,9 @@ def spans(*spans: tuple[int | None, int | None]) -> Callable[[dict[str, Any]], N
         (tier(parts={}, input_tokens_from=5), "price of a/lab/model: a tier names no price"),
         (tier(parts={"input": -1}, input_tokens_from=5), "price of a/lab/model: a tier names no price, or one below zero"),
         (spoil("extra", 1), "not a snapshot: .*extra"),
+        (suspect("a/lab/model"), "price of a/lab/model: given twice"),
+        (suspect("a/lab/gone"), "price of a/lab/gone: no such endpoint"),
+        (spoil("quarantined", [{"endpoint": "b/lab/model", "cards": [], "reason": "dear"}]), "price of b/lab/model: no card"),
     ],
 )
 def test_a_wrong_row_is_named(change: Callable[[dict[str, Any]], None], says: str) -> None:
@@ -161,95 +166,6 @@ def test_garbage(data: bytes) -> None:
         parse(data)
 
 
-def packaged_rows() -> dict[str, Any]:
-    """Read the packaged file as plain JSON."""
-    rows: dict[str, Any] = json.loads(resources.files("junctor.adapters.catalog").joinpath("snapshot.json").read_bytes())
-    return rows
-
-
-def served() -> list[Endpoint]:
-    """List all packaged endpoints in catalogue order."""
-    return [endpoint for row in PackagedCatalog().current().endpoints.values() for endpoint in row]
-
-
-def test_every_word_of_the_packaged_file_is_understood() -> None:
-    """Else a misspelt field is passed over, and a tier or a limit is lost without a word."""
-    rows, catalog = packaged_rows(), PackagedCatalog().current()
-    understood = {
-        "version": catalog.version,
-        "built_at": catalog.built_at,
-        "providers": list(catalog.providers.values()),
-        "models": list(catalog.models.values()),
-        "endpoints": served(),
-        "prices": [{"endpoint": endpoint, "cards": cards} for endpoint, cards in catalog.prices.items()],
-    }
-    assert json.loads(msgspec.json.encode(understood)) == rows
-
-
-def test_packaged_endpoints_can_all_be_used() -> None:
-    """Else a model is listed that no one can reach, or that is refused because its price is unknown."""
-    catalog = PackagedCatalog().current()
-    assert len(catalog.models) >= 12
-    for endpoint in served():
-        assert catalog.prices[endpoint.id]
-        assert catalog.providers[endpoint.provider].credentials
-        assert endpoint.context_tokens
-        assert {"max_tokens"} <= set(endpoint.parameters) <= set(CompletionSpec.__struct_fields__)
-        assert (endpoint.base_url == "") == (endpoint.id == LOCAL)
-    assert all(catalog.endpoints.values())
-
-
-def test_packaged_prices_have_a_source_and_a_day() -> None:
-    """Else nobody can tell where a price on a bill came from."""
-    catalog = PackagedCatalog().current()
-    built_on = datetime.fromisoformat(catalog.built_at).date()
-    for cards in catalog.prices.values():
-        for card in cards:
-            assert date.fromisoformat(card.as_of) <= built_on
-            assert card.source == "local" or re.match(r"[a-z-]+ \d+\.\d+\.\d+(;|$)", card.source)
-            assert (card.parts.input == 0) == (card.source == "local")
-
-
-def test_direct_endpoints_come_first() -> None:
-    """Else calls go through a reseller, and its fee, while the lab itself is there."""
-    catalog = PackagedCatalog().current()
-    for row in catalog.endpoints.values():
-        reselling = [catalog.providers[endpoint.provider].aggregator for endpoint in row]
-        assert reselling == sorted(reselling)
-
-
-def test_fallback_between_providers_is_real() -> None:
-    """Else one provider's bad day is everybody's bad day."""
-    rows = PackagedCatalog().current().endpoints.values()
-    assert sum(1 for row in rows if len({endpoint.provider for endpoint in row}) > 1) >= 12
-
-
-def test_known_prices() -> None:
-    """Else a slip by a power of ten, which no other check can see, bills a thousandfold."""
-    prices = PackagedCatalog().current().prices
-    mini = prices["openai/openai/gpt-4o-mini"][0].parts
-    assert (mini.input, mini.output, mini.cache_read) == (150_000, 600_000, 75_000)
-    flash = prices["deepseek/deepseek/deepseek-v4.1-flash"][0]
-    assert flash.parts.output == 1_200_000
-    assert [(tier.utc_from_min, tier.utc_to_min, tier.parts.output) for tier in flash.tiers] == [
-        (600, 60, 600_000),
-        (240, 360, 600_000),
-    ]
-    luna = prices["openai/openai/gpt-6-luna"][0]
-    assert [(tier.input_tokens_from, tier.parts.input) for tier in luna.tiers] == [(272_001, 200_000)]
-
-
-def test_an_address_that_comes_later() -> None:
-    """Else the local model cannot be reached, as its port is known only once it listens."""
-    source = PackagedCatalog()
-    before = source.current()
-    source.locate(LOCAL, "http://127.0.0.1:40123/v1")
-    assert source.current().endpoints["junctor/local"][0].base_url == "http://127.0.0.1:40123/v1"
-    assert before.endpoints["junctor/local"][0].base_url == ""
-    assert source.current().endpoints["openai/gpt-4o-mini"] == before.endpoints["openai/gpt-4o-mini"]
-    assert list(source.current().endpoints) == list(before.endpoints)
-
-
 def test_an_address_keeps_the_order() -> None:
     """Else giving one endpoint an address reorders the others."""
     catalog = with_address(load(small()), "b/lab/model", "https://b.example")
@@ -259,7 +175,27 @@ def test_an_address_keeps_the_order() -> None:
     ]
 
 
-def test_an_address_for_nobody() -> None:
-    """Else a misspelt endpoint stays without its address, in silence."""
-    with pytest.raises(KeyError, match="local/gone"):
-        PackagedCatalog().locate("local/gone", "http://127.0.0.1:1/v1")
+def test_a_suspect_price_is_no_price() -> None:
+    """Else a request is billed at a price that nobody believes, or routed by it."""
+    rows = small()
+    suspect("b/lab/model")(rows)
+    assert "b/lab/model" not in load(rows).prices
+
+
+@pytest.mark.parametrize(
+    ("variables", "address"),
+    [
+        ({"HOST": "my-account.example"}, "https://my-account.example/v1"),
+        ({}, ""),
+        ({"HOST": ""}, ""),
+        ({"HOST": "evil.example/x?"}, ""),
+        ({"HOST": "user@evil.example"}, ""),
+        ({"HOST": "-"}, ""),
+    ],
+)
+def test_an_address_of_the_operators_own(variables: dict[str, str], address: str) -> None:
+    """Else prompts go to an address with a hole in it, or to one that a value in the environment bent."""
+    rows = small()
+    rows["endpoints"][0]["base_url"] = "https://${HOST}/v1"
+    catalog = with_variables(load(rows), variables)
+    assert [row.base_url for row in catalog.endpoints["lab/model"]] == [address, "https://a.example/v1"]

@@ -50,9 +50,9 @@ SIMPLE: dict[str, tuple[object, ...]] = {
 }
 BY_HAND = {
     *("model", "messages", "tools", "tool_choice", "response_format", "stop", "logit_bias", "reasoning", "modalities"),
-    *("prediction", "metadata", "extra_json"),
+    *("models", "prediction", "metadata", "extra_json"),
 }
-UNBUILT = {"models", "logprobs", "top_logprobs", "session_id", "preset"}
+UNBUILT = {"logprobs", "top_logprobs", "session_id", "preset"}
 
 
 def spec_with(change: Change) -> CompletionSpec:
@@ -100,6 +100,18 @@ def test_a_simple_field_is_carried_over(field: str, value: object) -> None:
 def test_a_number_out_of_its_range_is_refused(field: str, value: float) -> None:
     """NaN and negative limits would travel to providers, and into arithmetic with money."""
     assert list(wrong_with(lambda spec: setattr(spec, field, value))) == [f"spec.{field}"]
+
+
+def test_fallback_models_are_carried_over() -> None:
+    """A call would end where its caller wanted another model asked."""
+    assert spec_with(lambda spec: spec.models.extend(["lab/second", "lab/third:floor"])).models == (
+        "lab/second",
+        "lab/third:floor",
+    )
+    assert list(wrong_with(lambda spec: spec.models.extend(["lab/second", ""]))) == ["spec.models[1]"]
+    assert list(wrong_with(lambda spec: spec.models.extend(["x" * 129]))) == ["spec.models[0]"]
+    assert wrong_with(lambda spec: spec.models.extend(["lab/second"] * 32)) == {}
+    assert list(wrong_with(lambda spec: spec.models.extend([""] * 33))) == ["spec.models"]
 
 
 def test_a_conversation_is_carried_over() -> None:

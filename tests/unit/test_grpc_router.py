@@ -19,6 +19,10 @@ class OneMessage:
         """Not asked."""
         raise AssertionError
 
+    async def explain(self, _body: bytes, _api_key: str | None, _timeout_s: float | None) -> NoReturn:
+        """Not asked."""
+        raise AssertionError
+
     async def unbuilt(self, _method: str, _body: bytes, _api_key: str | None, _timeout_s: float | None) -> NoReturn:
         """Not asked."""
         raise AssertionError

@@ -16,6 +16,7 @@ from junctor.adapters.providers.gateway import Gateway
 from junctor.adapters.secrets.environment import EnvironmentSecrets
 from junctor.adapters.system.ambient import SystemClock, SystemDice
 from junctor.adapters.tables.sqlite import SqliteStore
+from junctor.bootstrap.catalog_file import IMPORTED_FILE, CatalogFile
 from junctor.domain.call import Snapshots
 from junctor.domain.catalog import Catalog
 from junctor.domain.health import HealthSnapshot
@@ -25,7 +26,7 @@ from junctor.ledger.allowance.allowance import Allowance
 from junctor.ledger.ledger import Ledger
 from junctor.ledger.tools import Terms as LedgerTerms
 from junctor.ledger.tools import Tools
-from junctor.ports.ambient import Clock
+from junctor.ports.ambient import Clock, Dice
 from junctor.ports.secrets import Peppers
 from junctor.ports.table import Store, Table
 from junctor.ports.telemetry import Telemetry
@@ -44,6 +45,8 @@ STORE_FILE = "store.sqlite3"
 SETTLE_DRAIN_S = 5.0
 LEASES_CLOSE_S = 5.0
 DIALECTS = {"openai_chat": OpenAIChat()}
+SEEDS = 2**32
+_SPOKEN = frozenset(DIALECTS)
 _NOTHING_MEASURED = HealthSnapshot({})
 
 
@@ -56,6 +59,7 @@ class Core:
     reclaimer: Reclaimer
     bookkeeper: Bookkeeper
     catalog: PackagedCatalog
+    catalog_file: CatalogFile
     secrets: EnvironmentSecrets
     store: Store
     transport: Transport
@@ -77,10 +81,11 @@ class Core:
 class Views:
     """Takes the snapshots that one call uses from beginning to end."""
 
-    def __init__(self, catalog: PackagedCatalog, secrets: EnvironmentSecrets, clock: Clock) -> None:
+    def __init__(self, catalog: PackagedCatalog, secrets: EnvironmentSecrets, clock: Clock, dice: Dice) -> None:
         self._source = catalog
         self._secrets = secrets
         self._clock = clock
+        self._dice = dice
         self._catalog: Catalog | None = None
         self._credentials: Mapping[str, tuple[str, ...]] = {}
 
@@ -93,7 +98,8 @@ class Views:
                 slug: tuple(name for name in provider.credentials if self._secrets.get(name) is not None)
                 for slug, provider in catalog.providers.items()
             }
-        return Snapshots(catalog, _NOTHING_MEASURED, self._credentials, self._clock.now_ms())
+        seed = int(self._dice.uniform() * SEEDS)
+        return Snapshots(catalog, _NOTHING_MEASURED, self._credentials, self._clock.now_ms(), seed, _SPOKEN)
 
 
 async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Peppers, telemetry: Telemetry) -> Core:
@@ -102,9 +108,9 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
     Raises StoreError, CatalogFormatError, RegistryError.
     """
     clock, dice = SystemClock(), SystemDice()
-    catalog = PackagedCatalog()
-    rows = registry.load()
-    rows.check_endpoints(endpoint for served in catalog.current().endpoints.values() for endpoint in served)
+    catalog = PackagedCatalog(environ)
+    file = CatalogFile(catalog, registry.load(), settings.data_dir / IMPORTED_FILE)
+    file.refresh()
     secrets = EnvironmentSecrets(environ, peppers)
     store = open_store(settings)
     if settings.store is StoreKind.SQLITE or settings.dynamodb_endpoint is not None:
@@ -113,8 +119,8 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
     transport = Transport()
     services = Services(
         admission=Admission(table, secrets, clock, settings.key_cache_s),
-        snapshots=Views(catalog, secrets, clock),
-        upstream=Gateway(rows, DIALECTS, transport, secrets),
+        snapshots=Views(catalog, secrets, clock, dice),
+        upstream=Gateway(registry.load(), DIALECTS, transport, secrets),
         ledger=Ledger(
             Tools(table, clock, dice, telemetry),
             LedgerTerms(deadline_max_ms=int(settings.deadline_max_s * 1000), output_hold_tokens=settings.output_hold_tokens),
@@ -132,6 +138,7 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
         reclaimer=Reclaimer(table, clock, dice, telemetry),
         bookkeeper=Bookkeeper(table, clock, dice, telemetry),
         catalog=catalog,
+        catalog_file=file,
         secrets=secrets,
         store=store,
         transport=transport,

@@ -45,6 +45,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 async def background(core: Core) -> AsyncGenerator[None, None]:
     """Do what every instance does beside its calls, while it serves."""
     running = [asyncio.create_task(work.forever()) for work in (core.reclaimer, core.bookkeeper)]
+    running.append(asyncio.create_task(core.catalog_file.keep(lambda text: core.services.telemetry.event(text, {}))))
     try:
         yield
     finally:

@@ -27,6 +27,8 @@ LOCAL_ENDPOINT = "local/junctor/local"
 LOCAL_CREDENTIAL = "JUNCTOR_LOCAL_KEY"
 DEVELOPMENT_PAYMENT = "development"
 DEVELOPMENT_NANOUSD = 10_000_000_000
+CLOSED_SHOWN = 8
+"""How many providers are named that are not open."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -175,17 +177,19 @@ def _command() -> str:
 
 
 def _reachable(core: Core) -> list[tuple[str, str]]:
-    """Return a row for each provider: how many models it opens, or which variable would."""
+    """Return a row for each provider that is open, with its models, and for some which variable would open them."""
     views = core.services.snapshots()
     served: dict[str, int] = dict.fromkeys(views.catalog.providers, 0)
     for endpoints in views.catalog.endpoints.values():
         for endpoint in endpoints:
-            served[endpoint.provider] += bool(endpoint.base_url)
-    rows = []
-    for slug, provider in views.catalog.providers.items():
+            spoken = views.dialects is None or endpoint.dialect in views.dialects
+            served[endpoint.provider] += bool(endpoint.base_url) and spoken
+    open_, closed = [], []
+    for slug, provider in sorted(views.catalog.providers.items(), key=lambda found: -served[found[0]]):
         here = f"{served[slug]} models" if served[slug] != 1 else "1 model"
         if views.credentials.get(slug) and served[slug]:
-            rows.append((provider.name, here))
-        elif slug != "local":
-            rows.append((provider.name, f"set {' or '.join(provider.credentials)} to reach {here}"))
-    return rows
+            open_.append((provider.name, here))
+        elif slug != "local" and served[slug]:
+            closed.append((provider.name, f"set {' or '.join(provider.credentials)} to reach {here}"))
+    more = len(closed) - CLOSED_SHOWN
+    return [*open_, *closed[:CLOSED_SHOWN], *([(f"{more} more", "junctor catalog show")] if more > 0 else [])]

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from junctor.cli import admin
+from junctor.cli.catalog import add_catalog, run_catalog
 from junctor.cli.credits import add_credits
+from junctor.cli.explain import add_explain, run_explain
 from junctor.cli.keys import add_keys
 from junctor.cli.limits import add_limits
 from junctor.cli.orgs import add_orgs
@@ -107,6 +109,13 @@ def _audit(options: argparse.Namespace) -> int:
     return run_audit_command(settings, options.account, as_json=options.json)
 
 
+def _catalog(options: argparse.Namespace) -> int:
+    settings = _settings(os.environ, Command.UP)
+    if settings is None:
+        return 2
+    return run_catalog(options, settings)
+
+
 def _init(_: argparse.Namespace) -> int:
     settings = _settings(os.environ, Command.SERVE)
     if settings is None:
@@ -147,11 +156,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_up(commands)
     _add_serve(commands)
     _add_chat(commands)
+    add_explain(commands)
     add_usage(commands)
     add_orgs(commands)
     add_keys(commands)
     add_credits(commands)
     add_limits(commands)
+    add_catalog(commands)
     _add_audit(commands)
     commands.add_parser(
         "init",
@@ -242,6 +253,10 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _explain(options: argparse.Namespace) -> int:
+    return run_explain(options, os.environ)
+
+
 def _usage(options: argparse.Namespace) -> int:
     return run_usage(options, os.environ)
 
@@ -254,11 +269,13 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "up": _up,
     "serve": _serve,
     "chat": _chat,
+    "explain": _explain,
     "usage": _usage,
     "orgs": _manage,
     "keys": _manage,
     "credits": _manage,
     "limits": _manage,
     "audit": _audit,
+    "catalog": _catalog,
     "init": _init,
 }

@@ -8,9 +8,17 @@ Importing it does not import grpc: making a client does.
 
 from junctor.client.aio import AsyncClient, AsyncEventStream
 from junctor.client.errors import JunctorRpcError
-from junctor.client.requests import Conversation, complete_request, stream_request
+from junctor.client.requests import Conversation, complete_request, explain_request, stream_request
 from junctor.client.sync import Client, EventStream
-from junctor.v1.router_service_pb2 import CompleteResponse, Finished, StreamEvent
+from junctor.v1.router_service_pb2 import (
+    CompleteResponse,
+    ExcludedEndpoint,
+    ExplainResponse,
+    Finished,
+    PlannedCandidate,
+    StreamEvent,
+)
+from junctor.v1.routing_pb2 import ProviderList, RoutingPreferences, Sort
 from junctor.v1.usage_service_pb2 import Generation
 
 __all__ = [
@@ -20,10 +28,17 @@ __all__ = [
     "CompleteResponse",
     "Conversation",
     "EventStream",
+    "ExcludedEndpoint",
+    "ExplainResponse",
     "Finished",
     "Generation",
     "JunctorRpcError",
+    "PlannedCandidate",
+    "ProviderList",
+    "RoutingPreferences",
+    "Sort",
     "StreamEvent",
     "complete_request",
+    "explain_request",
     "stream_request",
 ]

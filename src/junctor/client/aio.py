@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 from junctor.client import channel
 from junctor.client.errors import JunctorRpcError, read_status
 from junctor.client.events import EventBuffer
-from junctor.client.requests import Conversation, RequestFields, complete_request, stream_request
-from junctor.v1.router_service_pb2 import CompleteResponse, StreamEvent, StreamRequest, StreamResponse
+from junctor.client.requests import (
+    Conversation,
+    ExplainFields,
+    RequestFields,
+    complete_request,
+    explain_request,
+    stream_request,
+)
+from junctor.v1.router_service_pb2 import CompleteResponse, ExplainResponse, StreamEvent, StreamRequest, StreamResponse
 from junctor.v1.usage_service_pb2 import Generation, GetGenerationRequest, ListGenerationsRequest
 
 if TYPE_CHECKING:
@@ -86,6 +93,23 @@ class AsyncClient:
         timeout = channel.check_timeout(timeout_s)
         router, _ = self._connected()
         return AsyncEventStream(router.Stream(request, timeout=timeout, metadata=self._metadata), loop)
+
+    async def explain(
+        self,
+        prompt: Conversation,
+        *,
+        model: str,
+        timeout_s: float = channel.READ_TIMEOUT_S,
+        **fields: Unpack[ExplainFields],
+    ) -> ExplainResponse:
+        """Return the plan that a request would get: no model is asked, and nothing is charged.
+
+        Raises JunctorRpcError if the call fails, TypeError or ValueError if the request cannot be written down.
+        """
+        request = explain_request(prompt, model=model, **fields)
+        timeout = channel.check_timeout(timeout_s)
+        router, _ = self._connected()
+        return await _answer(router.Explain(request, timeout=timeout, metadata=self._metadata))
 
     async def get_generation(self, generation_id: str, *, timeout_s: float = channel.READ_TIMEOUT_S) -> Generation:
         """Read the record of one generation, by the id that its answer had. Raises JunctorRpcError."""

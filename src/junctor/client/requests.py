@@ -20,7 +20,7 @@ from junctor.v1.completion_pb2 import (
     Tool,
     ToolChoice,
 )
-from junctor.v1.router_service_pb2 import CompleteRequest, StreamRequest
+from junctor.v1.router_service_pb2 import CompleteRequest, ExplainRequest, StreamRequest
 from junctor.v1.routing_pb2 import RoutingPreferences
 
 Conversation: TypeAlias = str | Sequence[Message | Mapping[str, object]]
@@ -64,11 +64,16 @@ class SpecFields(TypedDict, total=False):
     extra_json: str | None
 
 
-class RequestFields(SpecFields, total=False):
-    """The same, with what ends the answer, how it may be routed, and a UUID that makes the call idempotent."""
+class ExplainFields(SpecFields, total=False):
+    """The same, with what ends the answer, and how it may be routed."""
 
     stop: str | Sequence[str] | None
     preferences: RoutingPreferences | None
+
+
+class RequestFields(ExplainFields, total=False):
+    """The same, with a UUID that makes the call idempotent."""
+
     request_id: str | None
 
 
@@ -96,7 +101,15 @@ def stream_request(prompt: Conversation, *, model: str, **fields: Unpack[Request
     )
 
 
-def _spec(prompt: Conversation, model: str, fields: RequestFields) -> CompletionSpec:
+def explain_request(prompt: Conversation, *, model: str, **fields: Unpack[ExplainFields]) -> ExplainRequest:
+    """Build the request of Explain.
+
+    Raises TypeError or ValueError for what cannot be written down.
+    """
+    return ExplainRequest(spec=_spec(prompt, model, fields), preferences=fields.get("preferences"))
+
+
+def _spec(prompt: Conversation, model: str, fields: ExplainFields) -> CompletionSpec:
     for name in ("models", "modalities"):
         if isinstance(fields.get(name), str):
             # protobuf would take it for a list of letters.

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar, Unpack
 from junctor.client import channel
 from junctor.client.errors import JunctorRpcError, read_status
 from junctor.client.events import EventBuffer
-from junctor.client.requests import Conversation, RequestFields, complete_request, stream_request
-from junctor.v1.router_service_pb2 import CompleteResponse, StreamEvent, StreamResponse
+from junctor.client.requests import (
+    Conversation,
+    ExplainFields,
+    RequestFields,
+    complete_request,
+    explain_request,
+    stream_request,
+)
+from junctor.v1.router_service_pb2 import CompleteResponse, ExplainResponse, StreamEvent, StreamResponse
 from junctor.v1.usage_service_pb2 import Generation, GetGenerationRequest, ListGenerationsRequest
 
 if TYPE_CHECKING:
@@ -87,6 +94,22 @@ class Client:
         request = stream_request(prompt, model=model, **fields)
         call = self._stub.Stream(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata)
         return EventStream(call)
+
+    def explain(
+        self,
+        prompt: Conversation,
+        *,
+        model: str,
+        timeout_s: float = channel.READ_TIMEOUT_S,
+        **fields: Unpack[ExplainFields],
+    ) -> ExplainResponse:
+        """Return the plan that a request would get: no model is asked, and nothing is charged.
+
+        Raises JunctorRpcError if the call fails, TypeError or ValueError if the request cannot be written down.
+        """
+        self._check_open()
+        request = explain_request(prompt, model=model, **fields)
+        return answer(self._stub.Explain.future(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata))
 
     def get_generation(self, generation_id: str, *, timeout_s: float = channel.READ_TIMEOUT_S) -> Generation:
         """Read the record of one generation, by the id that its answer had. Raises JunctorRpcError."""

@@ -33,12 +33,18 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 class Snapshots(Struct, frozen=True):
-    """Everything that planning looks at besides the call. `credentials`: the names of the secrets at hand, by provider slug."""
+    """Everything that planning looks at besides the call.
+
+    `credentials`: the names of the secrets at hand, by provider slug; like the catalogue, it is replaced and never changed.
+    `seed` is the call's chance, a number of its own. `dialects`: the wire APIs that can be spoken, None for all.
+    """
 
     catalog: Catalog
     health: HealthSnapshot
     credentials: Mapping[str, tuple[str, ...]]
     now_ms: int
+    seed: int = 0
+    dialects: frozenset[str] | None = None
 
 
 class Hold(Struct, frozen=True):

@@ -5,7 +5,7 @@ from enum import Enum
 from msgspec import Struct
 
 from junctor.domain.catalog import Endpoint, PriceCard, Quantization
-from junctor.domain.money import PicoUsd
+from junctor.domain.money import NanoUsd, PicoUsd
 
 
 class SortBy(Enum):
@@ -68,17 +68,21 @@ class RoutingPreferences(Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Candidate(Struct, frozen=True):
     """An endpoint with the credential and the price under which it would be tried.
 
-    `credential` is the name of a secret, never the secret; None where the endpoint asks for none.
+    `credential` is the name of a secret, never the secret; None where the endpoint asks for none. `expected_nanousd` is what
+    the call is expected to cost there. `weight` (0 to 1) is its part of the draw among those of its rank, None where all was
+    sorted.
     """
 
     endpoint: Endpoint
     credential: str | None
     price: PriceCard
     is_byok: bool = False
+    expected_nanousd: NanoUsd | None = None
+    weight: float | None = None
 
 
 class Exclusion(Struct, frozen=True):
-    """An endpoint that will not be tried, and why: a stable word such as CREDENTIALS_MISSING."""
+    """An endpoint that will not be tried, and why: a stable word such as CREDENTIALS_MISSING (policy/routing/filters)."""
 
     endpoint: Endpoint
     reason: str

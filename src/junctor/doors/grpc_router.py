@@ -25,7 +25,7 @@ def handlers(rpc: RouterRpc) -> grpc.GenericRpcHandler:
         {
             "Complete": unary(rpc.complete),
             "Stream": grpc.unary_stream_rpc_method_handler(stream, response_serializer=serialize),
-            "Explain": unary(partial(rpc.unbuilt, "Explain")),
+            "Explain": unary(rpc.explain),
             "Embed": unary(partial(rpc.unbuilt, "Embed")),
         },
     )

@@ -67,7 +67,10 @@ async def begin(services: Services, call: Call, plan: Plan, trail: Trail) -> tup
 async def _walk(services: Services, call: Call, plan: Plan, trail: Trail, attempt: "Try[T]") -> tuple[Candidate, T]:
     loop = asyncio.get_running_loop()
     failures: list[Failure] = []
+    refused: set[str] = set()
     for candidate in plan.candidates:
+        if candidate.endpoint.model in refused:
+            continue
         decision, tries = Decision.SAME, 0
         while decision is Decision.SAME:
             remaining_s = call.deadline_at - loop.time()
@@ -90,7 +93,7 @@ async def _walk(services: Services, call: Call, plan: Plan, trail: Trail, attemp
             failures.append(result)
             decision = fallback.decide(result, tries)
         if decision is Decision.STOP:
-            break
+            refused.add(candidate.endpoint.model)  # the caller's other models may still take what this one does not
     if loop.time() >= call.deadline_at:
         raise DeadlineError("upstream")
     raise fallback.final_error(failures, tuple(trail.attempts))

@@ -71,7 +71,7 @@ def rustc() -> str:
 
 def required() -> bool:
     """Tell whether a missing engine is a failure here."""
-    return bool(os.environ.get("CI") or os.environ.get("JUNCTOR_REQUIRE_ENGINES"))
+    return bool(os.environ.get("CI") or os.environ.get("TESTS_REQUIRE_ENGINES"))
 
 
 def found(name: str) -> Place:

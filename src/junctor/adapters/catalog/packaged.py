@@ -1,47 +1,100 @@
-"""The catalogue that comes with Junctor, in memory.
+"""The catalogue that comes with Junctor, in memory, until another takes its place.
 
-Refuses to look anywhere but into the package: imports and overrides are other sources. The one thing it learns at run time is
-the address of an endpoint on this machine, which exists only once its server listens.
+Refuses to look anywhere but into the package and what it is handed. What it learns at run time are addresses: of an endpoint on
+this machine, which exists only once its server listens, and of providers whose address holds the operator's own account, as
+`https://${DATABRICKS_HOST}/...`. An endpoint whose address is not whole has none, so nothing is sent there.
 """
 
+import re
 from collections.abc import Mapping
-from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from junctor.adapters.catalog.snapshot import parse
+from junctor.adapters.catalog.snapshot import placed, read
 from junctor.domain.catalog import Catalog, Endpoint
 
 SNAPSHOT = "snapshot.json"
 
+_VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+"""What may stand in an address: a name of a host, region, project or account, and nothing that could lead elsewhere."""
+
 
 class PackagedCatalog:
-    """Holds the packaged snapshot (ports/catalog.CatalogSource). Loading it takes a few milliseconds."""
+    """Holds the catalogue in force (ports/catalog.CatalogSource). Loading the packaged one takes some ten milliseconds."""
 
-    def __init__(self) -> None:
-        """Load and check the snapshot. Raises CatalogFormatError."""
-        self._catalog = parse(resources.files(__package__).joinpath(SNAPSHOT).read_bytes())
+    def __init__(self, variables: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Load the snapshot, filling its addresses from `variables`. Raises CatalogFormatError.
+
+        It is checked where it is built and where it is tested: at a start that would cost more than all the rest.
+        """
+        self._variables = variables
+        self._located: dict[str, str] = {}
+        self.replace(placed(read(packaged_bytes())))
 
     def current(self) -> Catalog:
         """Return the catalogue in force, from memory."""
         return self._catalog
 
+    def replace(self, catalog: Catalog) -> None:
+        """Put another catalogue in force for all later calls; those under way keep theirs. Addresses given before are kept."""
+        filled = with_variables(catalog, self._variables)
+        for endpoint_id, base_url in self._located.items():
+            if _find(filled.endpoints, endpoint_id) is not None:
+                filled = with_address(filled, endpoint_id, base_url)
+        self._catalog = filled
+
     def locate(self, endpoint_id: str, base_url: str) -> None:
         """Give an endpoint its address, for all later calls. Raises KeyError if there is no such endpoint."""
         self._catalog = with_address(self._catalog, endpoint_id, base_url)
+        self._located[endpoint_id] = base_url
+
+
+def packaged_bytes() -> bytes:
+    """Read the file that came with Junctor."""
+    return Path(__file__).with_name(SNAPSHOT).read_bytes()
+
+
+def with_variables(catalog: Catalog, variables: Mapping[str, str]) -> Catalog:
+    """Return the catalogue with the variables of addresses filled in; an address that lacks one is empty."""
+    whole: dict[str, str] = {}
+    endpoints: dict[str, tuple[Endpoint, ...]] = {}
+    for slug, served in catalog.endpoints.items():
+        if any("${" in endpoint.base_url for endpoint in served):
+            for endpoint in served:
+                if endpoint.base_url not in whole:
+                    whole[endpoint.base_url] = _filled(endpoint.base_url, variables)
+            endpoints[slug] = tuple(
+                replace(endpoint, base_url=whole[endpoint.base_url]) if "${" in endpoint.base_url else endpoint
+                for endpoint in served
+            )
+        else:
+            endpoints[slug] = served
+    return replace(catalog, endpoints=endpoints)
+
+
+def _filled(template: str, variables: Mapping[str, str]) -> str:
+    if not all(_VALUE.fullmatch(variables.get(name, "")) for name in _VARIABLE.findall(template)):
+        return ""
+    return _VARIABLE.sub(lambda found: variables[found[1]], template)
 
 
 def with_address(catalog: Catalog, endpoint_id: str, base_url: str) -> Catalog:
     """Return the catalogue with another address for one endpoint. Raises KeyError if there is no such endpoint."""
-    slug, place = _find(catalog.endpoints, endpoint_id)
+    found = _find(catalog.endpoints, endpoint_id)
+    if found is None:
+        raise KeyError(endpoint_id)
+    slug, place = found
     served = list(catalog.endpoints[slug])
     served[place] = replace(served[place], base_url=base_url)
     return replace(catalog, endpoints={**catalog.endpoints, slug: tuple(served)})
 
 
-def _find(endpoints: Mapping[str, tuple[Endpoint, ...]], endpoint_id: str) -> tuple[str, int]:
+def _find(endpoints: Mapping[str, tuple[Endpoint, ...]], endpoint_id: str) -> tuple[str, int] | None:
     for slug, served in endpoints.items():
         for place, endpoint in enumerate(served):
             if endpoint.id == endpoint_id:
                 return slug, place
-    raise KeyError(endpoint_id)
+    return None

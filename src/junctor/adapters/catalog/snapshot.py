@@ -7,7 +7,7 @@ price row is legal and means that its price is unknown.
 """
 
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -26,55 +26,102 @@ class CatalogFormatError(Exception):
     """The snapshot is not fit for use. The message names the row."""
 
 
-class _Prices(Struct, frozen=True):
+class Prices(Struct, frozen=True, gc=False):
+    """What an endpoint costs, now and later."""
+
     endpoint: str
     cards: tuple[PriceCard, ...]
 
 
-class _Snapshot(Struct, frozen=True, forbid_unknown_fields=True):
+class Quarantined(Struct, frozen=True, gc=False):
+    """The price of an endpoint that is not believed, and why: nobody is charged by it."""
+
+    endpoint: str
+    cards: tuple[PriceCard, ...]
+    reason: str
+
+
+class Snapshot(Struct, frozen=True, forbid_unknown_fields=True):
+    """The rows of a file."""
+
     version: str
     built_at: str
     providers: tuple[Provider, ...]
     models: tuple[Model, ...]
     endpoints: tuple[Endpoint, ...]
-    prices: tuple[_Prices, ...]
+    prices: tuple[Prices, ...]
+    quarantined: tuple[Quarantined, ...] = ()
 
 
-_DECODER = msgspec.json.Decoder(_Snapshot)
+_DECODER = msgspec.json.Decoder(Snapshot)
 
 
 def parse(data: bytes) -> Catalog:
     """Read a snapshot in JSON. Raises CatalogFormatError."""
+    return catalog_of(read(data))
+
+
+def read(data: bytes) -> Snapshot:
+    """Read the rows of a snapshot in JSON, not yet checked against each other. Raises CatalogFormatError."""
     try:
-        rows = _DECODER.decode(data)
+        return _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CatalogFormatError(f"not a snapshot: {error}") from None
-    providers = {row.slug: row for row in rows.providers}
-    models = {row.slug: row for row in rows.models}
-    prices = {row.endpoint: row.cards for row in rows.prices}
-    _refuse_twins("provider", (row.slug for row in rows.providers))
-    _refuse_twins("model or alias", (name for row in rows.models for name in (row.slug, *row.aliases)))
-    _refuse_twins("endpoint", (row.id for row in rows.endpoints))
-    _refuse_twins("price of", (row.endpoint for row in rows.prices))
-    for model in rows.models:
-        _refuse(f"model {model.slug}", _wrong_with_model(model))
-    endpoints: dict[str, list[Endpoint]] = {slug: [] for slug in models}
+
+
+def catalog_of(rows: Snapshot) -> Catalog:
+    """Check all rows and put them in their places. Raises CatalogFormatError."""
+    check(rows)
+    return placed(rows)
+
+
+def placed(rows: Snapshot) -> Catalog:
+    """Put rows that were checked before in their places."""
+    endpoints: dict[str, list[Endpoint]] = {row.slug: [] for row in rows.models}
     for endpoint in rows.endpoints:
-        _refuse(f"endpoint {endpoint.id}", _wrong_with_endpoint(endpoint, models, providers))
         endpoints[endpoint.model].append(endpoint)
+    return Catalog(
+        rows.version,
+        rows.built_at,
+        {row.slug: row for row in rows.models},
+        {row.slug: row for row in rows.providers},
+        {slug: tuple(row) for slug, row in endpoints.items()},
+        {row.endpoint: row.cards for row in rows.prices},
+    )
+
+
+def check(rows: Snapshot) -> None:
+    """Make sure that each row is right and has all that it names. Raises CatalogFormatError."""
+    _refuse_twins("provider", [row.slug for row in rows.providers])
+    _refuse_twins("model or alias", [name for row in rows.models for name in (row.slug, *row.aliases)])
+    _refuse_twins("endpoint", [row.id for row in rows.endpoints])
+    priced: tuple[Prices | Quarantined, ...] = (*rows.prices, *rows.quarantined)
+    _refuse_twins("price of", [row.endpoint for row in priced])
+    providers = {row.slug for row in rows.providers}
+    models = {row.slug for row in rows.models}
     ids = {row.id for row in rows.endpoints}
-    for price in rows.prices:
-        _refuse(f"price of {price.endpoint}", _wrong_with_price(price, ids))
-    served = {slug: tuple(row) for slug, row in endpoints.items()}
-    return Catalog(rows.version, rows.built_at, models, providers, served, prices)
+    for model in rows.models:
+        if (problem := _wrong_with_model(model)) is not None:
+            raise CatalogFormatError(f"model {model.slug}: {problem}")
+    seen = _Seen(set(), set())
+    for endpoint in rows.endpoints:
+        if (problem := _wrong_with_names(endpoint, models, providers) or _wrong_with_endpoint(endpoint, seen)) is not None:
+            raise CatalogFormatError(f"endpoint {endpoint.id}: {problem}")
+    for row in priced:
+        if (problem := _wrong_with_price(row, ids)) is not None:
+            raise CatalogFormatError(f"price of {row.endpoint}: {problem}")
 
 
-def _refuse(row: str, problems: Iterator[str]) -> None:
-    for problem in problems:
-        raise CatalogFormatError(f"{row}: {problem}")
+class _Seen(Struct):
+    """What was found right before: thousands of endpoints share a hundred addresses and lists of parameters."""
+
+    addresses: set[str]
+    parameters: set[tuple[str, ...]]
 
 
-def _refuse_twins(kind: str, names: Iterable[str]) -> None:
+def _refuse_twins(kind: str, names: Sequence[str]) -> None:
+    if len(set(names)) == len(names):
+        return
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -82,72 +129,84 @@ def _refuse_twins(kind: str, names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def _wrong_with_model(model: Model) -> Iterator[str]:
+def _wrong_with_model(model: Model) -> str | None:
     if not _SLUG.fullmatch(model.slug):
-        yield "slug is not author/name in lower case"
-    if not _is_positive(model.context_tokens):
-        yield "context_tokens is not positive"
+        return "slug is not author/name in lower case"
+    if model.context_tokens is not None and model.context_tokens <= 0:
+        return "context_tokens is not positive"
+    return None
 
 
-def _wrong_with_endpoint(endpoint: Endpoint, models: Container[str], providers: Container[str]) -> Iterator[str]:
+def _wrong_with_names(endpoint: Endpoint, models: Container[str], providers: Container[str]) -> str | None:
     if endpoint.model not in models:
-        yield f"model {endpoint.model} is not in the catalogue"
+        return f"model {endpoint.model} is not in the catalogue"
     if endpoint.provider not in providers:
-        yield f"provider {endpoint.provider} is not in the catalogue"
+        return f"provider {endpoint.provider} is not in the catalogue"
     if not endpoint.id.startswith(f"{endpoint.provider}/{endpoint.model}"):
-        yield "id does not begin with provider/author/name"
+        return "id does not begin with provider/author/name"
     if not (endpoint.upstream_model and endpoint.dialect):
-        yield "upstream_model or dialect is empty"
-    if not _ADDRESS.fullmatch(endpoint.base_url):
-        yield "base_url is neither empty nor an https address without a slash at its end"
-    if not (_is_positive(endpoint.context_tokens) and _is_positive(endpoint.output_tokens_max)):
-        yield "context_tokens or output_tokens_max is not positive"
-    if not _PARAMETERS.issuperset(endpoint.parameters):
-        yield f"unknown parameters {sorted(set(endpoint.parameters) - _PARAMETERS)}"
+        return "upstream_model or dialect is empty"
+    return None
 
 
-def _wrong_with_price(price: _Prices, ids: Container[str]) -> Iterator[str]:
+def _wrong_with_endpoint(endpoint: Endpoint, seen: _Seen) -> str | None:
+    context, output = endpoint.context_tokens, endpoint.output_tokens_max
+    if (context is not None and context <= 0) or (output is not None and output <= 0):
+        return "context_tokens or output_tokens_max is not positive"
+    if endpoint.base_url not in seen.addresses:
+        if not _ADDRESS.fullmatch(endpoint.base_url):
+            return "base_url is neither empty nor an https address without a slash at its end"
+        seen.addresses.add(endpoint.base_url)
+    if endpoint.parameters not in seen.parameters:
+        if not _PARAMETERS.issuperset(endpoint.parameters):
+            return f"unknown parameters {sorted(set(endpoint.parameters) - _PARAMETERS)}"
+        seen.parameters.add(endpoint.parameters)
+    return None
+
+
+def _wrong_with_price(price: Prices | Quarantined, ids: Container[str]) -> str | None:
     if price.endpoint not in ids:
-        yield "no such endpoint"
+        return "no such endpoint"
     if not price.cards:
-        yield "no card: an unknown price is a row left out"
+        return "no card: an unknown price is a row left out"
     for card in price.cards:
-        yield from _wrong_with_card(card)
+        if (problem := _wrong_with_card(card)) is not None:
+            return problem
     if len(price.cards) > 1 and _overlap(price.cards):
-        yield "two cards hold at the same time"
+        return "two cards hold at the same time"
+    return None
 
 
-def _wrong_with_card(card: PriceCard) -> Iterator[str]:
+def _wrong_with_card(card: PriceCard) -> str | None:
     if card.parts.input is None or card.parts.output is None:
-        yield "input or output has no price"
+        return "input or output has no price"
     if not (card.version and card.source and card.as_of):
-        yield "version, source or as_of is empty"
+        return "version, source or as_of is empty"
     if card.valid_from is not None and card.valid_to is not None and card.valid_from >= card.valid_to:
-        yield "valid_from is not before valid_to"
+        return "valid_from is not before valid_to"
     if _is_negative(card.parts):
-        yield "a price is below zero"
+        return "a price is below zero"
     for tier in card.tiers:
-        yield from _wrong_with_tier(tier)
+        if (problem := _wrong_with_tier(tier)) is not None:
+            return problem
+    return None
 
 
-def _wrong_with_tier(tier: PriceTier) -> Iterator[str]:
+def _wrong_with_tier(tier: PriceTier) -> str | None:
     window = (tier.utc_from_min, tier.utc_to_min)
     if tier.input_tokens_from is None and tier.service_tier is None and window == (None, None):
-        yield "a tier has no condition"
+        return "a tier has no condition"
     if tier.input_tokens_from is not None and tier.input_tokens_from < 1:
-        yield "a tier's input_tokens_from is not positive"
+        return "a tier's input_tokens_from is not positive"
     if tier.service_tier == "":
-        yield "a tier's service_tier is empty"
+        return "a tier's service_tier is empty"
     if window != (None, None):
         start, end = window
         if start is None or end is None or start == end or not (0 <= start < MINUTES_OF_DAY and 0 <= end <= MINUTES_OF_DAY):
-            yield "a tier's hours are not two different minutes of the day"
+            return "a tier's hours are not two different minutes of the day"
     if tier.parts == PriceParts() or _is_negative(tier.parts):
-        yield "a tier names no price, or one below zero"
-
-
-def _is_positive(limit: int | None) -> bool:
-    return limit is None or limit > 0
+        return "a tier names no price, or one below zero"
+    return None
 
 
 def _is_negative(parts: PriceParts) -> bool:

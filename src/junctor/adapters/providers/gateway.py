@@ -108,7 +108,7 @@ class Gateway:
         authorization = authorize(row.auth, candidate.credential, self._secrets)
         if isinstance(authorization, Failure):
             return authorization
-        dialect = self._dialects[row.dialect]
+        dialect = self._dialects[endpoint.dialect]
         encoded = dialect.encode(endpoint, spec, row.quirks, stream=stream)
         return _Exchange(endpoint.base_url + encoded.path, encoded, dialect, authorization)
 

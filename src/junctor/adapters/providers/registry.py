@@ -2,6 +2,9 @@
 
 A row says which wire API the provider speaks, where its secret goes and how it deviates. Addresses, prices and names of secrets
 are the catalogue's. Whatever is wrong with a row, or with an endpoint that has none, is an error at start and not at a call.
+
+A row may name a wire API that Junctor does not speak yet: one of PLANNED. No call gets that far, as routing leaves out
+endpoints whose dialect is missing.
 """
 
 import re
@@ -15,6 +18,27 @@ from msgspec import Struct
 
 from junctor.adapters.providers.dialect import Quirks
 from junctor.domain.catalog import Endpoint
+
+PLANNED = frozenset(
+    {
+        "anthropic_messages",
+        "azure_embeddings",
+        "azure_inference",
+        "azure_openai",
+        "bedrock_converse",
+        "cohere_chat",
+        "cohere_embed",
+        "gemini_embed",
+        "gemini_generate",
+        "openai_embeddings",
+        "openai_responses",
+        "vertex_anthropic",
+        "vertex_gemini",
+        "vertex_openai",
+        "watsonx_chat",
+    }
+)
+"""Dialects that the catalogue may name before they are written; any other name is a slip."""
 
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
@@ -36,9 +60,10 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ProviderRow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One provider."""
+    """One provider. `also` names further dialects that endpoints of its own speak, under the same secret."""
 
     dialect: str
+    also: tuple[str, ...] = ()
     auth: Auth = Auth()
     quirks: Quirks = Quirks()
 
@@ -58,17 +83,22 @@ class Registry:
         return row
 
     def check_dialects(self, dialects: Collection[str]) -> None:
-        """Make sure that every row's dialect exists. Raises RegistryError."""
+        """Make sure that every row's dialects exist or are planned. Raises RegistryError."""
         for provider, row in self._rows.items():
-            if row.dialect not in dialects:
-                raise RegistryError(f"providers.toml, row {provider!r}: there is no dialect {row.dialect!r}")
+            for dialect in (row.dialect, *row.also):
+                if dialect not in dialects and dialect not in PLANNED:
+                    raise RegistryError(f"providers.toml, row {provider!r}: there is no dialect {dialect!r}")
 
     def check_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """Make sure that every endpoint's provider has a row, and the endpoint its dialect. Raises RegistryError."""
         for endpoint in endpoints:
-            dialect = self.row(endpoint.provider).dialect
-            if endpoint.dialect != dialect:
-                raise RegistryError(f"endpoint {endpoint.id!r}: its provider speaks {dialect!r}, not {endpoint.dialect!r}")
+            row = self.row(endpoint.provider)
+            if endpoint.dialect != row.dialect and endpoint.dialect not in row.also:
+                raise RegistryError(f"endpoint {endpoint.id!r}: its provider speaks {row.dialect!r}, not {endpoint.dialect!r}")
+
+    def dialects(self) -> Mapping[str, str]:
+        """Return the main dialect of each provider."""
+        return {provider: row.dialect for provider, row in self._rows.items()}
 
 
 def parse(text: str) -> Registry:

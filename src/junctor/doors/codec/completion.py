@@ -27,6 +27,8 @@ from junctor.doors.codec.checks import Checks
 from junctor.v1 import completion_pb2 as pb
 from junctor.wire.openai_chat import ChatRequest
 
+MODELS_MAX = 32
+"""The most models that one request may name besides the first."""
 INT32_MAX = 2**31 - 1
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -72,6 +74,7 @@ def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpe
     present = {field.name: value for field, value in message.ListFields()}
     return CompletionSpec(
         model=checks.model(message.model, f"{path}.model"),
+        models=_models(message.models, checks, f"{path}.models"),
         messages=messages.conversation(message.messages, checks, f"{path}.messages"),
         tools=_tools(message.tools, checks, f"{path}.tools"),
         tool_choice=_tool_choice(message, checks, f"{path}.tool_choice"),
@@ -85,6 +88,12 @@ def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpe
         extra=_extra(message, checks, f"{path}.extra_json"),
         **_scalars(present, checks, path),
     )
+
+
+def _models(names: Sequence[str], checks: Checks, path: str) -> tuple[str, ...]:
+    if not checks.count(len(names), MODELS_MAX, path):
+        return ()
+    return tuple(checks.model(name, f"{path}[{place}]") for place, name in enumerate(names))
 
 
 def _scalars(present: Mapping[str, Any], checks: Checks, path: str) -> dict[str, Any]:

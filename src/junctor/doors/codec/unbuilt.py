@@ -1,40 +1,34 @@
-"""What the API names and this version does not do yet: refused, as an ignored preference costs money.
+"""What the API names and this version does not do yet: refused, as an ignored wish costs money.
 
 Each entry goes when its feature comes.
 """
 
-from google.protobuf.message import Message
-
 from junctor.doors.codec.checks import Checks
+from junctor.doors.codec.completion import MODELS_MAX
 from junctor.v1 import completion_pb2 as pb
-from junctor.v1 import router_service_pb2
 
 _NOT_YET = "cannot be used yet"
-_SPEC_FIELDS = ("models", "preset", "session_id", "logprobs", "top_logprobs")
+_SPEC_FIELDS = ("preset", "session_id", "logprobs", "top_logprobs")
+AUTO = "junctor/auto"
 
 
-def refuse(request: "router_service_pb2.CompleteRequest | router_service_pb2.StreamRequest", checks: Checks) -> None:
-    """Note every part of a request whose feature does not exist yet."""
-    _spec(request.spec, checks)
-    preferences = request.preferences
-    for field in _set_fields(preferences):
-        checks.wrong(f"preferences.{field}", _NOT_YET)
-
-
-def _spec(spec: pb.CompletionSpec, checks: Checks) -> None:
-    present = _set_fields(spec)
+def refuse(spec: pb.CompletionSpec, checks: Checks, path: str) -> None:
+    """Note every part of a spec whose feature does not exist yet."""
+    present = {field.name for field, _ in spec.ListFields()}
     for field in _SPEC_FIELDS:
         if field in present:
-            checks.wrong(f"spec.{field}", _NOT_YET)
+            checks.wrong(f"{path}.{field}", _NOT_YET)
     if spec.n > 1:
-        checks.wrong("spec.n", "more than one answer cannot be asked for yet")
+        checks.wrong(f"{path}.n", "more than one answer cannot be asked for yet")
     if any(modality != "text" for modality in spec.modalities):
-        checks.wrong("spec.modalities", "only text can be produced yet")
-    if ":" in spec.model:
-        checks.wrong("spec.model", "variants (a colon and a word after the name) cannot be used yet")
-    elif spec.model.startswith("~") or spec.model == "junctor/auto":
-        checks.wrong("spec.model", "a model that Junctor chooses cannot be asked for yet")
+        checks.wrong(f"{path}.modalities", "only text can be produced yet")
+    _model(spec.model, checks, f"{path}.model")
+    for place, name in enumerate(spec.models[:MODELS_MAX]):
+        _model(name, checks, f"{path}.models[{place}]")
 
 
-def _set_fields(message: Message) -> frozenset[str]:
-    return frozenset(field.name for field, _ in message.ListFields())
+def _model(name: str, checks: Checks, path: str) -> None:
+    if name.partition(":")[0] == AUTO:
+        checks.wrong(path, "a model that Junctor chooses cannot be asked for yet")
+    elif "@" in name:
+        checks.wrong(path, "presets cannot be used yet")

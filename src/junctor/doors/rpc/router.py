@@ -14,14 +14,16 @@ from msgspec import Struct
 
 from junctor.domain.account import Caller, KeyScope
 from junctor.domain.call import Call
+from junctor.domain.completion import CompletionSpec
 from junctor.domain.errors import NotBuiltError
 from junctor.domain.routing import RoutingPreferences
-from junctor.doors.codec import answers, completion, unbuilt
+from junctor.doors.codec import answers, completion, preferences, unbuilt
 from junctor.doors.codec.checks import Checks, Limits
+from junctor.doors.codec.explain import explain_response
 from junctor.doors.codec.parsing import parse
 from junctor.doors.rpc.guard import Guard, deadline, within
 from junctor.doors.rpc.heartbeats import Heartbeats
-from junctor.usecases import complete, stream
+from junctor.usecases import complete, explain, stream
 from junctor.usecases.services import Services
 from junctor.usecases.trail import Trail
 from junctor.v1 import router_service_pb2 as pb
@@ -74,6 +76,18 @@ class RouterRpc:
                 async for events in batches:
                     await line.send(answers.stream_response(events))
 
+    async def explain(self, body: bytes, api_key: str | None, timeout_s: float | None) -> pb.ExplainResponse:
+        """Answer an Explain. Raises JunctorError."""
+        async with self.guard.call("Explain") as trail:
+            deadline_at = self._deadline_at(timeout_s)
+            caller = await self._admit(api_key, deadline_at, trail)
+            request = parse(pb.ExplainRequest, body)
+            checks = Checks(self._terms.limits)
+            spec, wishes = _asked(request, checks)
+            checks.done()
+            call = Call(caller=caller, spec=spec, preferences=wishes, deadline_at=deadline_at)
+            return explain_response(explain.explain(self._services, call, trail))
+
     async def unbuilt(self, method: str, _body: bytes, api_key: str | None, timeout_s: float | None) -> NoReturn:
         """Refuse a method that this version does not answer. Raises JunctorError."""
         async with self.guard.call(method) as trail:
@@ -93,18 +107,26 @@ class RouterRpc:
         self, request: pb.CompleteRequest | pb.StreamRequest, caller: Caller, deadline_at: float, *, streamed: bool
     ) -> Call:
         checks = Checks(self._terms.limits)
-        unbuilt.refuse(request, checks)
-        spec = completion.spec(request.spec, checks, "spec")
+        spec, wishes = _asked(request, checks)
         request_id = _request_id(request, checks)
         checks.done()
         return Call(
             caller=caller,
             spec=spec,
-            preferences=RoutingPreferences(),
+            preferences=wishes,
             deadline_at=deadline_at,
             streamed=streamed,
             request_id=request_id,
         )
+
+
+def _asked(
+    request: pb.CompleteRequest | pb.StreamRequest | pb.ExplainRequest, checks: Checks
+) -> tuple[CompletionSpec, RoutingPreferences]:
+    """Read what is asked, and how it may be routed; both count only if nothing is wrong."""
+    unbuilt.refuse(request.spec, checks, "spec")
+    spec = completion.spec(request.spec, checks, "spec")
+    return spec, preferences.preferences(request.preferences, checks, "preferences")
 
 
 def _request_id(request: pb.CompleteRequest | pb.StreamRequest, checks: Checks) -> str | None:

@@ -1,0 +1,1 @@
+"""What Junctor is built and run with besides its source."""

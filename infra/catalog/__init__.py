@@ -1,0 +1,1 @@
+"""Builds the packaged catalogue snapshot from pinned packages, at release time."""

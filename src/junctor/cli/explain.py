@@ -1,0 +1,116 @@
+"""`junctor explain`: where would a request go, and why not elsewhere? Asked of a running router with a user's own key.
+
+No model is asked and nothing is charged. The plan is one draw: unless it is sorted, another call may get another order, by the
+weights shown. Its options cost nothing to import; the rest comes when it runs.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from junctor.cli.access import WrongUseError, add_options, find_key, find_target
+from junctor.cli.terminal import shown, write
+
+if TYPE_CHECKING:
+    from junctor.client import ExplainResponse, RoutingPreferences
+
+TIMEOUT_S = 30.0
+SAMPLE_PROMPT = "Good morning."
+
+
+def add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its options."""
+    explain = commands.add_parser(
+        "explain",
+        help="show where a request would go, and why not elsewhere",
+        description="Show where a request would go, in order, and why not elsewhere. No model is asked and nothing is charged.",
+        epilog="Example: junctor explain --model openai/gpt-oss-120b:floor --max-tokens 400 --ignore groq",
+    )
+    explain.add_argument(
+        "prompt", metavar="PROMPT", nargs="?", help="the question; - reads standard input (default a short one)"
+    )
+    explain.add_argument("--model", metavar="NAME", required=True, help="the model, author/name")
+    explain.add_argument("--fallback", metavar="NAME", action="append", help="a model to fall back to; may be repeated")
+    explain.add_argument("--max-tokens", metavar="N", type=int, help="the most tokens to produce")
+    explain.add_argument("--sort", choices=("price", "throughput", "latency"), help="sort instead of drawing by weight")
+    for name, meaning in (
+        ("order", "try these providers first, in this order"),
+        ("only", "use no provider but these"),
+        ("ignore", "never use these providers"),
+    ):
+        explain.add_argument(f"--{name}", metavar="A,B", type=_names, help=meaning)
+    explain.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    add_options(explain, TIMEOUT_S)
+
+
+def run_explain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Ask and show, and return the exit code: 0 shown, 1 the call failed or nothing may take it, 2 wrongly used."""
+    from junctor.cli.chat_report import explain
+    from junctor.client import Client, JunctorRpcError
+
+    target = find_target(options.target, environ)
+    try:
+        with Client(target, find_key(options.key_file, target, environ)) as client:
+            found = client.explain(
+                _prompt(options.prompt),
+                model=options.model,
+                models=options.fallback,
+                max_tokens=options.max_tokens,
+                preferences=_preferences(options),
+                timeout_s=options.timeout,
+            )
+    except JunctorRpcError as error:
+        _tell(*explain(error, target, options.timeout))
+        return 1
+    except (WrongUseError, UnicodeError, ValueError) as problem:
+        _tell(str(problem) if isinstance(problem, WrongUseError) else "This cannot be sent: it is not text, or no number.")
+        return 2
+    _show(found, options)
+    return 0 if found.candidates else 1
+
+
+def _show(found: "ExplainResponse", options: argparse.Namespace) -> None:
+    import msgspec
+
+    from junctor.cli.console import Console
+    from junctor.cli.explain_report import HEADINGS, excluded_cells, planned_cells, read_plan
+
+    plan = read_plan(found)
+    if options.json:
+        write(msgspec.json.encode(plan).decode() + "\n", sys.stdout)
+        return
+    console = Console()
+    if plan.candidates:
+        rows = (HEADINGS, *(planned_cells(place, row) for place, row in enumerate(plan.candidates, 1)))
+        console.table("In this order", [[shown(cell, sys.stdout) for cell in row] for row in rows])
+    else:
+        console.problem("No endpoint can take this request.")
+    if plan.excluded:
+        left = map(excluded_cells, plan.excluded)
+        console.table("Not tried", [[shown(cell, sys.stdout) for cell in row] for row in left])
+
+
+def _preferences(options: argparse.Namespace) -> "RoutingPreferences":
+    from junctor.client import ProviderList, RoutingPreferences, Sort
+
+    return RoutingPreferences(
+        order=options.order,
+        only=None if options.only is None else ProviderList(providers=options.only),
+        ignore=options.ignore,
+        sort=None if options.sort is None else Sort(by=Sort.By.Value(f"BY_{options.sort.upper()}")),
+    )
+
+
+def _prompt(given: str | None) -> str:
+    if given is None:
+        return SAMPLE_PROMPT
+    return sys.stdin.read() if given == "-" else given
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _tell(*lines: str) -> None:
+    write("".join(shown(line, sys.stderr) + "\n" for line in lines), sys.stderr)

@@ -1,0 +1,230 @@
+"""What of endpoints and prices is the same for every call: worked out once for a catalogue, as a plan has microseconds only.
+
+It is found again by the identity of the snapshots' catalogue and credentials, which are replaced and never changed. Nothing of
+a call is kept. The reasons that hold for every call are found here: NOT_RUNNING, DIALECT_UNSUPPORTED, CREDENTIALS_MISSING,
+PRICE_UNKNOWN where there is no price at any time, and PAID where the model is a `:free` one and the endpoint is not.
+"""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from junctor.domain.call import Snapshots
+from junctor.domain.catalog import Catalog, DataPolicy, Endpoint, PriceCard, PriceParts
+from junctor.domain.completion import CompletionSpec
+from junctor.domain.money import PicoUsd
+from junctor.domain.routing import Exclusion
+from junctor.policy import pricing
+
+FREE_VARIANT: Final = ":free"
+_KEPT: Final = 4
+"""Catalogues that are remembered: the one in force, the one before it, and a test's."""
+_UNBOUNDED: Final = 1 << 62
+"""What stands for a limit that is not known: more than any request may ask."""
+
+
+class Units(Struct, frozen=True):
+    """What each unit of one request costs; `cache_read` is `input` where the card names none."""
+
+    input: PicoUsd
+    output: PicoUsd
+    cache_read: PicoUsd
+    request: PicoUsd
+    image: PicoUsd
+
+
+class Card:
+    """A price card whose price is known, judged once. `flat`: what units cost always, None where that depends on a request."""
+
+    __slots__ = ("_found", "_sizes", "_timed", "card", "flat", "tiers")
+
+    def __init__(self, card: PriceCard) -> None:
+        self.card = card
+        self.tiers = frozenset(tier.service_tier for tier in card.tiers)
+        self._sizes = sorted({tier.input_tokens_from for tier in card.tiers if tier.input_tokens_from is not None})
+        self._timed = any(tier.utc_from_min is not None or tier.utc_to_min is not None for tier in card.tiers)
+        self.flat = None if card.tiers else _units(card.parts)
+        self._found: dict[tuple[int, int, str | None], Units] = {}
+
+    def units(self, input_tokens: int, at_ms: int, tier: str | None) -> Units:
+        """Return what a request of so many input tokens costs, at an instant (Unix milliseconds), in a tier of the card."""
+        if self.flat is not None:
+            return self.flat
+        place = (bisect_right(self._sizes, input_tokens), at_ms // 60_000 % 1_440 if self._timed else 0, tier)
+        found = self._found.get(place)
+        if found is None:
+            found = _units(pricing.prices_in_force(self.card, input_tokens, at_ms, tier))
+            self._found[place] = found
+        return found
+
+    def dearest(self, input_tokens_max: int, at_ms: int, tier: str | None) -> Units:
+        """Return the most that each unit may cost in a request of at most so many input tokens, in the standard service too."""
+        sizes = (0, *(size for size in self._sizes if size <= input_tokens_max))
+        reached = [self.units(size, at_ms, asked) for size in sizes for asked in {tier, None}]
+        return Units(*map(max, zip(*map(msgspec.structs.astuple, reached), strict=True)))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no unit costs anything, in any tier."""
+        return not any(any(msgspec.structs.astuple(parts)) for parts in (self.card.parts, *(t.parts for t in self.card.tiers)))
+
+
+class Row(Struct, frozen=True, kw_only=True, gc=False):
+    """An endpoint that nothing speaks against before a call is known. `always` is its card, where it has one that never ends.
+
+    `rank` is 1 for an aggregator. `hashed` is a number of 64 bits that stands for it. `beyond` is its exclusion where others go
+    before it.
+    """
+
+    endpoint: Endpoint
+    provider: str
+    credential: str | None
+    cards: tuple[Card, ...]
+    always: Card | None
+    parameters: frozenset[str]
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+    context_tokens: int
+    output_tokens_max: int
+    policy: DataPolicy
+    rank: int
+    hashed: int
+    beyond: Exclusion
+
+    def card_at(self, now_ms: int) -> Card | None:
+        """Return the card in force at an instant (Unix milliseconds), None if there is none."""
+        return self.always or _card_at(self.cards, now_ms)
+
+
+class Served(Struct, frozen=True):
+    """The endpoints of one model. What follows is what each of them can do: modalities, and tokens at least."""
+
+    rows: tuple[Row, ...]
+    excluded: tuple[Exclusion, ...]
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+    context_least: int
+    output_least: int
+
+
+class Prepared:
+    """What is worked out of one catalogue, with the credentials and dialects at hand."""
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self.catalog: Catalog = snapshots.catalog
+        self.credentials: Mapping[str, tuple[str, ...]] = snapshots.credentials
+        self.dialects = snapshots.dialects
+        self.aliases = {alias: model.slug for model in self.catalog.models.values() for alias in model.aliases}
+        self._served: dict[str, Served] = {}
+
+    def fits(self, snapshots: Snapshots) -> bool:
+        """Tell whether this was worked out of these snapshots."""
+        return (
+            self.catalog is snapshots.catalog
+            and self.credentials is snapshots.credentials
+            and self.dialects == snapshots.dialects
+        )
+
+    def served(self, model: str) -> Served:
+        """Return the endpoints of a model of the catalogue."""
+        found = self._served.get(model)
+        if found is None:
+            found = self._served[model] = self._prepare(model)
+        return found
+
+    def _prepare(self, model: str) -> Served:
+        rows: list[Row] = []
+        excluded: list[Exclusion] = []
+        for endpoint in self.catalog.endpoints.get(model, ()):
+            judged = self._judge(endpoint)
+            if isinstance(judged, Row):
+                rows.append(judged)
+            else:
+                excluded.append(Exclusion(endpoint, judged))
+        context = min((row.context_tokens for row in rows), default=0)
+        output = min((row.output_tokens_max for row in rows), default=0)
+        inputs, outputs = _common([row.inputs for row in rows]), _common([row.outputs for row in rows])
+        return Served(tuple(rows), tuple(excluded), inputs, outputs, context, output)
+
+    def _judge(self, endpoint: Endpoint) -> Row | str:
+        provider = self.catalog.providers[endpoint.provider]
+        present = self.credentials.get(endpoint.provider, ())
+        if not endpoint.base_url:
+            return "NOT_RUNNING"
+        if self.dialects is not None and endpoint.dialect not in self.dialects:
+            return "DIALECT_UNSUPPORTED"
+        if provider.credentials and not present:
+            return "CREDENTIALS_MISSING"
+        cards = tuple(Card(card) for card in self.catalog.prices.get(endpoint.id, ()) if pricing.is_known(card))
+        if not cards:
+            return "PRICE_UNKNOWN"
+        if endpoint.model.endswith(FREE_VARIANT):
+            cards = tuple(card for card in cards if card.is_free)
+            if not cards:
+                return "PAID"
+        unbounded = len(cards) == 1 and cards[0].card.valid_from is None and cards[0].card.valid_to is None
+        return Row(
+            endpoint=endpoint,
+            provider=endpoint.provider,
+            credential=present[0] if present else None,
+            cards=cards,
+            always=cards[0] if unbounded else None,
+            parameters=frozenset(endpoint.parameters),
+            inputs=frozenset(endpoint.input_modalities),
+            outputs=frozenset(endpoint.output_modalities),
+            context_tokens=endpoint.context_tokens or _UNBOUNDED,
+            output_tokens_max=endpoint.output_tokens_max or _UNBOUNDED,
+            policy=endpoint.data_policy or provider.data_policy,
+            rank=int(provider.aggregator),
+            hashed=int.from_bytes(hashlib.blake2b(endpoint.id.encode(), digest_size=8).digest()),
+            beyond=Exclusion(endpoint, "BEYOND_FALLBACK_LIMIT"),
+        )
+
+
+_remembered: list[Prepared] = []
+
+
+def prepared(snapshots: Snapshots) -> Prepared:
+    """Return what is worked out of these snapshots, from memory if they were seen before."""
+    for found in _remembered:
+        if found.fits(snapshots):
+            return found
+    made = Prepared(snapshots)
+    _remembered.insert(0, made)
+    del _remembered[_KEPT:]
+    return made
+
+
+def service_tier(endpoint: Endpoint, spec: CompletionSpec) -> str | None:
+    """Return the service tier that is asked of an endpoint: none where it knows no tiers, as none is sent there."""
+    return spec.service_tier if "service_tier" in endpoint.parameters else None
+
+
+def price_in_force(cards: tuple[PriceCard, ...], now_ms: int) -> PriceCard | None:
+    """Return the first card that is valid at an instant (Unix milliseconds), None if there is none."""
+    now = now_ms // 1000
+    for card in cards:
+        if (card.valid_from is None or card.valid_from <= now) and (card.valid_to is None or now < card.valid_to):
+            return card
+    return None
+
+
+def _card_at(cards: tuple[Card, ...], now_ms: int) -> Card | None:
+    for card in cards:
+        if price_in_force((card.card,), now_ms) is not None:
+            return card
+    return None
+
+
+def _common(sets: list[frozenset[str]]) -> frozenset[str]:
+    return sets[0].intersection(*sets[1:]) if sets else frozenset()
+
+
+def _units(parts: PriceParts) -> Units:
+    given, made = parts.input or 0, parts.output or 0
+    read = given if parts.cache_read is None else parts.cache_read
+    return Units(given, made, read, parts.request or 0, parts.image_input or 0)
