@@ -25,6 +25,7 @@ COUNT_MAX: Final = 1_000_000_000
 PRICE_MAX: Final = 1_000_000_000_000
 """The most that one unit may cost: a dollar. A larger price is a slip of a source's decimal point."""
 
+_INTS: Final = {int}
 _MINUTES_A_DAY: Final = 1_440
 _MS_A_MINUTE: Final = 60_000
 
@@ -108,6 +109,9 @@ def ceiling(card: PriceCard, input_tokens_max: int, output_tokens_max: int, term
         PricingError: the price is not known, or a bound is no whole number from 0 to COUNT_MAX.
     """
     _check_counts(input_tokens_max, output_tokens_max, terms.images, audio_max.input_tokens, audio_max.output_tokens)
+    if not card.tiers:
+        prices = prices_in_force(card, 0, terms.at_ms)
+        return _rounded_up(_most(prices, input_tokens_max, output_tokens_max, audio_max) + _once(prices, terms.images))
     sizes = {tier.input_tokens_from or 0 for tier in card.tiers}
     sizes.add(0)
     dearest = 0
@@ -183,7 +187,8 @@ def _or(price: PicoUsd | None, other: PicoUsd) -> PicoUsd:
 
 def _are_prices(prices: PriceParts) -> bool:
     """Tell whether all that is named is a whole number in its range: constructors check no types, and True passes for 1."""
-    return all(price is None or (type(price) is int and 0 <= price <= PRICE_MAX) for price in msgspec.structs.astuple(prices))
+    named = [price for price in msgspec.structs.astuple(prices) if price is not None]
+    return not named or (set(map(type, named)) == _INTS and min(named) >= 0 and max(named) <= PRICE_MAX)
 
 
 def _check_counts(*counts: int) -> None:

@@ -22,7 +22,8 @@ UPSTREAM_ID_MAX = 64
 """Bytes kept of a provider's own id of the generation; some are longer than a slot has room for."""
 
 _KEYED = ("id", "slot")
-_MAY_CHANGE = tuple(name for name in Generation.__struct_fields__ if name not in {*_KEYED, "state"})
+_NAMES = Generation.__struct_fields__
+_WRITTEN_OTHERWISE = frozenset({*_KEYED, "state"})
 _STILL_OPEN: tuple[Condition, ...] = (Equals("state", SlotState.OPEN.value),)
 
 
@@ -84,12 +85,9 @@ def was_used(found: Item) -> bool:
 
 def ending(opened: Generation, ended: Generation) -> tuple[tuple[Condition, ...], tuple[Change, ...]]:
     """Return the update that ends a slot which is still OPEN: only what differs from how it was opened is written."""
-    changes = [Set("state", ended.state.value)]
-    for name in _MAY_CHANGE:
-        value = getattr(ended, name)
-        if value is not None and value != getattr(opened, name):
-            changes.append(Set(name, value))
-    return _STILL_OPEN, tuple(changes)
+    both = zip(_NAMES, msgspec.structs.astuple(opened), msgspec.structs.astuple(ended), strict=True)
+    changes = [Set(name, new) for name, old, new in both if new is not None and new != old and name not in _WRITTEN_OTHERWISE]
+    return _STILL_OPEN, (Set("state", ended.state.value), *changes)
 
 
 class Bill(Struct, frozen=True, kw_only=True):
