@@ -357,7 +357,7 @@ class Control(RuleBasedStateMachine):
 
 TestControl = Control.TestCase
 TestControl.settings = settings(
-    max_examples=int(os.environ.get("TESTS_MACHINE_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("TESTS_MACHINE_EXAMPLES", "35")),
     stateful_step_count=50,
     deadline=None,
     derandomize="TESTS_MACHINE_EXAMPLES" not in os.environ,
