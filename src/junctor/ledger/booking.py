@@ -22,7 +22,7 @@ from junctor.domain.idempotency import RequestRecord
 from junctor.domain.lease import Slot, SlotState
 from junctor.domain.money import NanoUsd
 from junctor.domain.routing import Plan
-from junctor.ledger import named, slots
+from junctor.ledger import slots
 from junctor.ledger.holder import HeldLease
 from junctor.ledger.scope import Scope, Shortfall
 from junctor.ledger.scopes import Scopes
@@ -195,7 +195,7 @@ class Bookings:
     async def _raise_if_known(self, call: Call, request_id: str) -> None:
         """Raise what a caller is to be told of a request that he named before."""
         try:
-            known = await named.find(self._tools.table, self._tools.dice, _record(call, request_id, ""))
+            known = await slots.find_named(self._tools.table, self._tools.dice, _record(call, request_id, ""))
         except StoreError as error:
             raise LedgerUnavailableError("The ledger cannot be read at present.", 1.0) from error
         if known is not None:

@@ -80,19 +80,26 @@ async def open_named(
         if answer.old is None:
             claim = PutNew(requests.item(record, now_ms))
             continue
-        if not requests.same_request(answer.old, record):
-            return Opening.REUSED
         answering = requests.generation_of(answer.old)
-        place = ids.parse_generation_id(answering, record.account)
-        found = await trying.get(table, dice, keys.slot(place)) if place else None
         if answering == generation.id:
-            return _opening(found)
-        state = generations.state_of(found) if found else SlotState.OPEN
-        if found is not None and place is not None and state is SlotState.SETTLED:
-            return Answered(generations.generation_of(found, place))
-        if state not in _FREE_FOR_EVER:
-            return InProgress(answering)
+            return _opening(await trying.get(table, dice, keys.slot(generation.slot)))
+        known = await _known(table, dice, answer.old, record)
+        if known is not None:
+            return known
         claim = requests.take_over(record, answering, now_ms)
+
+
+async def find_named(table: Table, dice: Dice, record: RequestRecord) -> Opening | InProgress | Answered | None:
+    """Return what stands against answering a request, without writing anything: REUSED, or another generation; None: nothing.
+
+    `open_named` tells it too, but only to a call for which money is set aside. A caller who repeats the last request that he
+    could afford has none, and must still be told that it was answered, not that he is to pay.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    found = await trying.get(table, dice, keys.request(record.account, record.digest))
+    return await _known(table, dice, found, record) if found else None
 
 
 async def put_void(table: Table, dice: Dice, place: Slot) -> Ending:
@@ -127,6 +134,19 @@ async def end_slot(table: Table, opened: Generation, ended: Generation) -> Endin
     conditions, changes = generations.ending(opened, ended)
     answer = await table.update(keys.slot(opened.slot), conditions, changes)
     return Ending.ENDED if isinstance(answer, Done) or _ended_so(answer, ended) else Ending.OURS_NOT
+
+
+async def _known(table: Table, dice: Dice, found: Item, record: RequestRecord) -> Opening | InProgress | Answered | None:
+    """Judge the record that was found of a request's name: what stands against answering it, None if nothing does."""
+    if not requests.same_request(found, record):
+        return Opening.REUSED
+    answering = requests.generation_of(found)
+    place = ids.parse_generation_id(answering, record.account)
+    slot = await trying.get(table, dice, keys.slot(place)) if place else None
+    state = generations.state_of(slot) if slot else SlotState.OPEN
+    if slot is not None and place is not None and state is SlotState.SETTLED:
+        return Answered(generations.generation_of(slot, place))
+    return None if state in _FREE_FOR_EVER else InProgress(answering)
 
 
 def _opening(found: Item | None) -> Opening:
