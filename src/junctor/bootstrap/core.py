@@ -109,7 +109,8 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
     """
     clock, dice = SystemClock(), SystemDice()
     catalog = PackagedCatalog(environ)
-    file = CatalogFile(catalog, registry.load(), settings.data_dir / IMPORTED_FILE)
+    rows = registry.load()
+    file = CatalogFile(catalog, rows, settings.data_dir / IMPORTED_FILE)
     file.refresh()
     secrets = EnvironmentSecrets(environ, peppers)
     store = open_store(settings)
@@ -120,13 +121,13 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
     services = Services(
         admission=Admission(table, secrets, clock, settings.key_cache_s),
         snapshots=Views(catalog, secrets, clock, dice),
-        upstream=Gateway(registry.load(), DIALECTS, transport, secrets),
+        upstream=Gateway(rows, DIALECTS, transport, secrets),
         ledger=Ledger(
             Tools(table, clock, dice, telemetry),
             LedgerTerms(deadline_max_ms=int(settings.deadline_max_s * 1000), output_hold_tokens=settings.output_hold_tokens),
             Alerts(telemetry).seen,
         ),
-        allowance=Allowance(table, clock, dice, telemetry, instance=ids.ulid(clock.now_ms(), dice.draw(ids.ULID_RANDOM_BYTES))),
+        allowance=Allowance(table, clock, dice, telemetry, instance=ids.fresh(clock, dice)),
         clock=clock,
         dice=dice,
         telemetry=telemetry,

@@ -25,7 +25,7 @@ from junctor.ledger.tools import Spawn, Terms, Tools
 from junctor.ledger.traffic import Traffic
 from junctor.policy.legs import LEGS_MAX, merge_legs
 from junctor.ports.table import ConflictError, StoreError, UnknownOutcomeError
-from junctor.records import keys, leases, windows
+from junctor.records import ids, keys, leases, windows
 
 LEASE_LIFE_MS = 300_000
 TRIES, DOUBT_S = 12, 2.0
@@ -47,7 +47,7 @@ class Shortfall(Struct, frozen=True):
 
 
 class World(Struct, frozen=True):
-    """What scopes share. `lease_id` makes a fresh one.
+    """What scopes share.
 
     `retire` is given each lease that no call may reserve from any more, `ended` each in which a call has ended. `spawn` starts
     work that must outlive its caller.
@@ -57,7 +57,6 @@ class World(Struct, frozen=True):
     terms: Terms
     standings: Standings
     owner: str
-    lease_id: Callable[[], str]
     retire: Callable[[HeldLease], None]
     ended: "Callable[[Scope, HeldLease], object]"
     spawn: Spawn
@@ -354,7 +353,7 @@ class Scope:
         until_ms = min((end for end in ends_ms if end is not None), default=NEVER_MS)
         until_ms = min(until_ms, self._clock.now_ms() + LEASE_LIFE_MS)
         return Lease(
-            id=world.lease_id(),
+            id=ids.fresh(self._clock, self._tools.dice),
             account=self.account,
             scope=self.name,
             owner=world.owner,

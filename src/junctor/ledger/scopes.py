@@ -49,16 +49,11 @@ class Scopes:
             tools=tools,
             terms=terms,
             standings=self._standings,
-            owner=self.ulid(),
-            lease_id=self.ulid,
+            owner=ids.fresh(tools.clock, tools.dice),
             retire=self._retire,
             ended=self.ended,
             spawn=spawn,
         )
-
-    def ulid(self) -> str:
-        """Return a fresh id."""
-        return ids.ulid(self._clock.now_ms(), self._tools.dice.draw(ids.ULID_RANDOM_BYTES))
 
     async def of(self, caller: Caller, *, free_of_charge: bool) -> Scope:
         """Return the scope that a caller's calls are in. Raises StoreError."""

@@ -7,6 +7,7 @@ specification). A generation id is `gen-` + lease + `-` + slot in six digits, so
 import re
 
 from junctor.domain.lease import Slot
+from junctor.ports.ambient import Clock, Dice
 
 ULID_RANDOM_BYTES = 10
 SLOT_NUMBER_MAX = 999_999
@@ -20,6 +21,11 @@ def ulid(now_ms: int, random: bytes) -> str:
     """Write a ULID from Unix milliseconds and ULID_RANDOM_BYTES random bytes."""
     value = (now_ms << 80) | int.from_bytes(random)
     return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def fresh(clock: Clock, dice: Dice) -> str:
+    """Return a ULID of now that nobody has."""
+    return ulid(clock.now_ms(), dice.draw(ULID_RANDOM_BYTES))
 
 
 def made_at_ms(ulid: str) -> int:

@@ -67,7 +67,7 @@ class Limits:
             interval=name.interval,
             subject=name.subject,
             subject_id=name.subject_id,
-            change=ids.ulid(self._clock.now_ms(), self._dice.draw(ids.ULID_RANDOM_BYTES)),
+            change=ids.fresh(self._clock, self._dice),
         )
         answer = await put_limit(self._table, self._dice, limit)
         if answer is not Booking.BOOKED:
