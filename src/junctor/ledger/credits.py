@@ -12,6 +12,7 @@ from enum import Enum
 from junctor.domain.credits import Clawback, Entry, Move, Payment, Purse, PurseState, Refund
 from junctor.domain.money import NanoUsd
 from junctor.ledger import trying
+from junctor.policy.legs import has_lapsed
 from junctor.ports.ambient import Dice
 from junctor.ports.table import Done, Operation, PutNew, Refused, Table, Update
 from junctor.records import keys, payments, purses
@@ -156,7 +157,7 @@ def wants_tending(purse: Purse, now_ms: int) -> bool:
 
 
 def _lapsed(purse: Purse, now_ms: int) -> bool:
-    return purse.state is PurseState.OPEN and purse.expires_at_ms is not None and purse.expires_at_ms <= now_ms
+    return purse.state is PurseState.OPEN and has_lapsed(purse, now_ms)
 
 
 async def _book_into(table: Table, dice: Dice, entry: Entry, changes: tuple[Update, ...], fresh: PutNew) -> Booking:

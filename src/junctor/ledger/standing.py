@@ -12,12 +12,13 @@ import msgspec
 from msgspec import Struct
 
 from junctor.domain.account import Account, Caller
-from junctor.domain.credits import Interval, Limit, LimitSubject, Purse, PurseState, Window
+from junctor.domain.credits import Interval, Limit, LimitSubject, Purse, Window
 from junctor.domain.lease import Leg
 from junctor.domain.money import NanoUsd
 from junctor.ledger import trying
 from junctor.ledger.credits import read_purses
 from junctor.ledger.tools import Spawn, Tools
+from junctor.policy.legs import has_lapsed, is_usable
 from junctor.records import accounts, keys, windows
 
 FRESH_S, STALE_S = 5.0, 10.0
@@ -60,12 +61,7 @@ class Standing(Struct, frozen=True):
     def usable(self, now_ms: int) -> tuple[Purse, ...]:
         """Return the purses that may be leased from, as far as is known."""
         return tuple(
-            purse
-            for purse in self.purses
-            if purse.state is PurseState.OPEN
-            and not purse.owed_nanousd
-            and purse.avail_nanousd > 0
-            and (purse.expires_at_ms is None or now_ms < purse.expires_at_ms)
+            purse for purse in self.purses if is_usable(purse) and purse.avail_nanousd > 0 and not has_lapsed(purse, now_ms)
         )
 
     def available(self, now_ms: int) -> NanoUsd:

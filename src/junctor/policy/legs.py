@@ -14,11 +14,19 @@ LEGS_MAX = 32
 """The most purses of one lease: the old and the new one of a renewal, and their windows, must fit into one transaction."""
 
 
+def is_usable(purse: Purse) -> bool:
+    """Tell whether a purse may be leased from, were it not for its time: it is OPEN and owes nothing."""
+    return purse.state is PurseState.OPEN and not purse.owed_nanousd
+
+
+def has_lapsed(purse: Purse, now_ms: int) -> bool:
+    """Tell whether a purse's time is up, whatever its state says yet."""
+    return purse.expires_at_ms is not None and purse.expires_at_ms <= now_ms
+
+
 def choose_legs(purses: Sequence[Purse], amount: NanoUsd) -> tuple[Leg, ...] | None:
     """Return the legs of an amount, soonest-expiring grant first, then in the order given; None if there is not so much."""
-    usable = [
-        purse for purse in purses if purse.state is PurseState.OPEN and not purse.owed_nanousd and purse.avail_nanousd > 0
-    ]
+    usable = [purse for purse in purses if is_usable(purse) and purse.avail_nanousd > 0]
     usable.sort(key=_expiry)
     legs: list[Leg] = []
     missing = amount

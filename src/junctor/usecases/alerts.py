@@ -8,8 +8,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from junctor.domain.account import Account
-from junctor.domain.credits import Purse, PurseState, Window
+from junctor.domain.credits import Purse, Window
 from junctor.policy import alerts
+from junctor.policy.legs import is_usable
 from junctor.ports.telemetry import Telemetry
 from junctor.records import keys
 
@@ -52,8 +53,7 @@ class Alerts:
             self._told.popitem(last=False)
 
     def _look_at_balance(self, account: Account, purses: Sequence[Purse]) -> None:
-        usable = (purse for purse in purses if purse.state is PurseState.OPEN and not purse.owed_nanousd)
-        available = sum(purse.avail_nanousd for purse in usable)
+        available = sum(purse.avail_nanousd for purse in purses if is_usable(purse))
         if not alerts.is_low(available, account.low_balance_nanousd):
             self._low.pop(account.id, None)
             return

@@ -22,6 +22,7 @@ from junctor.ledger import credits as booking
 from junctor.ledger import grants, trying
 from junctor.ledger.credits import Booking
 from junctor.policy import access
+from junctor.policy.legs import has_lapsed, is_usable
 from junctor.ports.ambient import Clock, Dice
 from junctor.ports.table import StoreError, Table
 from junctor.records import payments
@@ -39,6 +40,7 @@ FEE_WHOLE_PPM = 1_000_000
 MAIN = "main"
 
 T = TypeVar("T")
+Back = TypeVar("Back", Refund, Clawback)
 
 _WORDS = {
     Booking.DIFFERS: "Something else was booked under this id.",
@@ -116,20 +118,8 @@ class Credits:
             OutcomeUnknownError: whether it was booked is not known.
             ResourceNotFoundError: there is no such organisation.
         """
-        payment = await self._paid(actor, organisation, back)
-        refund = Refund(
-            account=payment.account,
-            id=back.id,
-            payment=payment.id,
-            purse=payment.purse,
-            amount_nanousd=back.amount_nanousd,
-            at_ms=self._clock.now_ms(),
-        )
-        answer = await _settled(booking.refund(self._table, self._dice, refund))
-        if answer is not Booking.BOOKED:
-            _refuse(answer)
-        found = await _settled(self._find(refund))
-        return found if isinstance(found, Refund) else refund
+        refund = await self._taken_out(Refund, actor, organisation, back)
+        return await self._booked(refund, booking.refund(self._table, self._dice, refund))
 
     async def charge_back(self, actor: Actor, organisation: str, back: Return) -> Clawback:
         """Book that a part of a payment was taken back: its purse owes it. Return the chargeback as it was booked.
@@ -139,20 +129,8 @@ class Credits:
             OutcomeUnknownError: whether it was booked is not known.
             ResourceNotFoundError: there is no such organisation.
         """
-        payment = await self._paid(actor, organisation, back)
-        clawback = Clawback(
-            account=payment.account,
-            id=back.id,
-            payment=payment.id,
-            purse=payment.purse,
-            amount_nanousd=back.amount_nanousd,
-            at_ms=self._clock.now_ms(),
-        )
-        answer = await _settled(booking.chargeback(self._table, self._dice, clawback))
-        if answer is not Booking.BOOKED:
-            _refuse(answer)
-        found = await _settled(self._find(clawback))
-        return found if isinstance(found, Clawback) else clawback
+        clawback = await self._taken_out(Clawback, actor, organisation, back)
+        return await self._booked(clawback, booking.chargeback(self._table, self._dice, clawback))
 
     async def balance(self, actor: Actor, organisation: str) -> Balance:
         """Read what there is.
@@ -197,10 +175,26 @@ class Credits:
         asked = _purse(deposit), deposit.amount_nanousd - fee, fee
         return (found.purse, found.amount_nanousd, found.fee_nanousd) == asked
 
-    async def _paid(self, actor: Actor, organisation: str, back: Return) -> Payment:
+    async def _taken_out(self, kind: type[Back], actor: Actor, organisation: str, back: Return) -> Back:
+        """Return the entry by which a part of a payment goes out of the purse that it came into."""
         account = await self._account(actor, organisation)
-        payment = await self._payment(account, back.payment_id)
-        return payment or _refuse(Booking.PAYMENT_UNKNOWN)
+        payment = await self._payment(account, back.payment_id) or _refuse(Booking.PAYMENT_UNKNOWN)
+        return kind(
+            account=account,
+            id=back.id,
+            payment=payment.id,
+            purse=payment.purse,
+            amount_nanousd=back.amount_nanousd,
+            at_ms=self._clock.now_ms(),
+        )
+
+    async def _booked(self, entry: Back, work: Awaitable[Booking]) -> Back:
+        """Wait until an entry is booked, and return it as it was, now or earlier."""
+        answer = await _settled(work)
+        if answer is not Booking.BOOKED:
+            _refuse(answer)
+        found = await _settled(self._find(entry))
+        return found if isinstance(found, type(entry)) else entry
 
     async def _payment(self, account: str, payment_id: str) -> Payment | None:
         place = Payment(account=account, id=payment_id, purse="", amount_nanousd=0, refundable_nanousd=0, at_ms=0)
@@ -217,7 +211,9 @@ class Credits:
         purses = await booking.read_purses(self._table, self._dice, account)
         return Balance(
             purses=tuple(sorted(purses, key=lambda purse: purse.id != MAIN)),
-            available_nanousd=sum(purse.avail_nanousd for purse in purses if _is_usable(purse, now_ms)),
+            available_nanousd=sum(
+                purse.avail_nanousd for purse in purses if is_usable(purse) and not has_lapsed(purse, now_ms)
+            ),
         )
 
 
@@ -231,11 +227,6 @@ def _purse(deposit: Deposit) -> str:
     if deposit.expires_at_ms is None:
         return MAIN
     return f"grant-{hashlib.sha256(f'{deposit.expires_at_ms}/{deposit.id}'.encode()).hexdigest()[:20]}"
-
-
-def _is_usable(purse: Purse, now_ms: int) -> bool:
-    lapsed = purse.expires_at_ms is not None and purse.expires_at_ms <= now_ms
-    return purse.state is PurseState.OPEN and purse.owed_nanousd == 0 and not lapsed
 
 
 async def _settled(work: Awaitable[T]) -> T:
