@@ -5,20 +5,21 @@ it never asks twice by itself, as some of what it does must not be done twice.
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from junctor.cli.access import KeyPlace, WrongUseError, add_timeout, find_key
-from junctor.cli.terminal import shown, write
+from junctor.cli.showing import show_json, show_table, tell
 from junctor.settings import ADMIN_KEY_VARIABLE, ADMIN_TARGET_VARIABLE, DEFAULT_ADMIN_TARGET, OPERATOR_KEY_FILE
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from junctor.client.admin import AdminClient
+
+    Entry = TypeVar("Entry", bound=Message)
 
 ADMIN_KEY = KeyPlace(ADMIN_KEY_VARIABLE, OPERATOR_KEY_FILE)
 TIMEOUT_S = 30.0
@@ -132,23 +133,16 @@ def pages(fetch: "Callable[[str], Listing]") -> "Iterator[Listing]":
         token = page.next_page_token or None
 
 
-def show_json(value: object) -> None:
-    """Print one JSON object."""
-    import msgspec
-
-    write(msgspec.json.encode(value).decode() + "\n", sys.stdout)
-
-
-def show_table(title: str, rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under a title."""
-    from junctor.cli.console import Console
-
-    Console().table(shown(title, sys.stdout), [[shown(cell, sys.stdout) for cell in row] for row in rows])
-
-
-def tell(*lines: str) -> None:
-    """Write lines to standard error: what is said about the work, and is not its result."""
-    write("".join(shown(line, sys.stderr) + "\n" for line in lines), sys.stderr)
+def show_list(
+    options: argparse.Namespace, title: str, found: "Sequence[Entry]", row: "Callable[[Entry], Sequence[str]]", none: str
+) -> None:
+    """Show what a list holds, in JSON under the title's words; `none` is said where it holds nothing."""
+    if options.json:
+        show_json({title.lower().replace(" ", "_"): [plain(entry) for entry in found]})
+    elif found:
+        show_table(title, [row(entry) for entry in found])
+    else:
+        tell(none)
 
 
 def plain(message: "Message") -> dict[str, object]:

@@ -12,7 +12,8 @@ import msgspec
 from junctor.bootstrap.audit import run_audit
 from junctor.bootstrap.problems import Problem
 from junctor.cli.console import Console
-from junctor.cli.terminal import shown, write
+from junctor.cli.showing import show_json
+from junctor.cli.terminal import shown
 from junctor.ledger.auditing.findings import Audited
 from junctor.settings import Settings
 from junctor.usecases.audit import NOT_JUDGED, Finding, Unread, Verdict, summed_up, verdict
@@ -43,7 +44,7 @@ def run_audit_command(settings: Settings, account: str | None, *, as_json: bool)
     result = summed_up({verdict(finding) for finding in findings})
     if as_json:
         report = {"verdict": result.name.lower(), "not_judged": NOT_JUDGED, "accounts": [_as_json(one) for one in findings]}
-        write(msgspec.json.encode(report).decode() + "\n", sys.stdout)
+        show_json(report)
         return result
     console.line()
     console.quiet(f"Not judged: {NOT_JUDGED}.")

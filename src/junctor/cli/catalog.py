@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from junctor.cli.admin import Actions
+from junctor.cli.showing import show_json, show_table
 from junctor.cli.terminal import shown, write
 from junctor.settings import Settings
 
@@ -77,33 +76,33 @@ def _show(options: argparse.Namespace, data_dir: Path) -> None:
     elif options.model is not None or options.provider is not None:
         _show_endpoints(options, snapshot)
     elif options.json:
-        _write_json({"version": snapshot.version, "built_at": snapshot.built_at, **counts(snapshot)})
+        show_json({"version": snapshot.version, "built_at": snapshot.built_at, **counts(snapshot)})
     else:
         rows = [(name.replace("_", " "), f"{count:,}") for name, count in counts(snapshot).items()]
-        _write_table(f"Catalogue {snapshot.version}, built {snapshot.built_at[:10]}", rows)
+        show_table(f"Catalogue {snapshot.version}, built {snapshot.built_at[:10]}", rows)
 
 
 def _show_quarantined(options: argparse.Namespace, snapshot: "Snapshot") -> None:
     chosen = {row.id for row in _chosen(options, snapshot)}
     rows = [row for row in snapshot.quarantined if row.endpoint in chosen]
     if options.json:
-        _write_json({"quarantined": rows})
+        show_json({"quarantined": rows})
     else:
-        _write_table(f"Prices that are not believed: {len(rows)}", [(row.endpoint, row.reason) for row in rows])
+        show_table(f"Prices that are not believed: {len(rows)}", [(row.endpoint, row.reason) for row in rows])
 
 
 def _show_endpoints(options: argparse.Namespace, snapshot: "Snapshot") -> None:
     chosen = _chosen(options, snapshot)
     prices = {row.endpoint: row.cards for row in snapshot.prices}
     if options.json:
-        _write_json({"endpoints": [{"endpoint": row, "cards": prices.get(row.id, ())} for row in chosen]})
+        show_json({"endpoints": [{"endpoint": row, "cards": prices.get(row.id, ())} for row in chosen]})
         return
     suspects = {row.endpoint for row in snapshot.quarantined}
     rows = [
         (row.id, _price(prices.get(row.id), is_suspect=row.id in suspects), f"{row.context_tokens or '?'} tokens", row.dialect)
         for row in chosen
     ]
-    _write_table(f"Endpoints, USD for a million tokens in and out: {len(rows)}", rows)
+    show_table(f"Endpoints, USD for a million tokens in and out: {len(rows)}", rows)
 
 
 def _chosen(options: argparse.Namespace, snapshot: "Snapshot") -> Sequence["Endpoint"]:
@@ -126,10 +125,10 @@ def _diff(options: argparse.Namespace, data_dir: Path) -> None:
     old, new = open_snapshot(options.old, data_dir), open_snapshot(options.new, data_dir)
     found = differences(old, new)
     if options.json:
-        _write_json({"old": old.version, "new": new.version, **found})
+        show_json({"old": old.version, "new": new.version, **found})
         return
     for kind, change in found.items():
-        _write_table(kind.capitalize(), _change_rows(change))
+        show_table(kind.capitalize(), _change_rows(change))
 
 
 def _change_rows(change: "Change") -> Sequence[Sequence[str]]:
@@ -150,16 +149,6 @@ def _import(options: argparse.Namespace, data_dir: Path) -> None:
         changed = True
     version = open_snapshot(None, data_dir).version
     if options.json:
-        _write_json({"version": version, "changed": changed})
+        show_json({"version": version, "changed": changed})
     else:
         write(f"Catalogue {version} is in force.\n", sys.stdout)
-
-
-def _write_table(title: str, rows: Sequence[Sequence[str]]) -> None:
-    from junctor.cli.console import Console
-
-    Console().table(title, [[shown(cell, sys.stdout) for cell in row] for row in rows])
-
-
-def _write_json(value: object) -> None:
-    write(msgspec.json.encode(value).decode() + "\n", sys.stdout)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
-import msgspec
 from msgspec import Struct
 
 from junctor.cli.access import WrongUseError, find_key, find_target
 from junctor.cli.chat_report import ChatResult, explain, read_complete, read_stream_end, summary
+from junctor.cli.showing import show_json, tell
 from junctor.cli.terminal import dimmed, is_lively, shown, write
 from junctor.client import Client, JunctorRpcError
 
@@ -41,16 +41,16 @@ def run_chat(options: ChatOptions, environ: Mapping[str, str]) -> int:
         with Client(target, find_key(options.key_file, target, environ)) as client:
             result = _ask(client, turns, options)
     except JunctorRpcError as error:
-        _tell(explain(error, target, options.timeout_s))
+        tell(*explain(error, target, options.timeout_s))
         return 1
     except WrongUseError as problem:
-        _tell([str(problem)])
+        tell(str(problem))
         return 2
     except KeyboardInterrupt:
-        _tell(["", "Interrupted; the call was cancelled."])
+        tell("", "Interrupted; the call was cancelled.")
         return 130
     if options.as_json:
-        write(msgspec.json.encode(result).decode() + "\n", sys.stdout)
+        show_json(result)
     else:
         write(dimmed(shown(summary(result), sys.stderr), sys.stderr) + "\n", sys.stderr)
     return 0
@@ -158,7 +158,3 @@ class _Paper:
             write("\n", sys.stderr)
         if self._last and self._last != "\n":
             write("\n", sys.stdout)
-
-
-def _tell(lines: list[str]) -> None:
-    write("".join(shown(line, sys.stderr) + "\n" for line in lines), sys.stderr)

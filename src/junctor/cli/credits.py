@@ -16,11 +16,10 @@ from junctor.cli.admin import (
     organisation,
     pages,
     plain,
-    show_json,
-    show_table,
-    tell,
+    show_list,
 )
 from junctor.cli.money import in_usd, usd
+from junctor.cli.showing import show_json, show_table, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,15 +110,9 @@ def _entries(client: "AdminClient", options: argparse.Namespace) -> None:
         more = bool(page.next_page_token) or len(found) > options.limit
         if len(found) >= options.limit:
             break
-    found = found[: options.limit]
-    if options.json:
-        show_json({"entries": [plain(entry) for entry in found]})
-    elif found:
-        show_table("Entries", [_entry_row(entry) for entry in found])
-        if more:
-            tell("There may be more: give a higher --limit.")
-    else:
-        tell("There are no entries.")
+    show_list(options, "Entries", found[: options.limit], _entry_row, "There are no entries.")
+    if more and not options.json:
+        tell("There may be more: give a higher --limit.")
 
 
 def _add(client: "AdminClient", options: argparse.Namespace) -> None:

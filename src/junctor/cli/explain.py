@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from junctor.cli.access import WrongUseError, add_options, find_key, find_target
-from junctor.cli.terminal import shown, write
+from junctor.cli.showing import show_json, show_table, tell
 
 if TYPE_CHECKING:
     from junctor.client import ExplainResponse, RoutingPreferences
@@ -61,34 +61,31 @@ def run_explain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 timeout_s=options.timeout,
             )
     except JunctorRpcError as error:
-        _tell(*explain(error, target, options.timeout))
+        tell(*explain(error, target, options.timeout))
         return 1
     except (WrongUseError, UnicodeError, ValueError) as problem:
-        _tell(str(problem) if isinstance(problem, WrongUseError) else "This cannot be sent: it is not text, or no number.")
+        tell(str(problem) if isinstance(problem, WrongUseError) else "This cannot be sent: it is not text, or no number.")
         return 2
     _show(found, options)
     return 0 if found.candidates else 1
 
 
 def _show(found: "ExplainResponse", options: argparse.Namespace) -> None:
-    import msgspec
 
     from junctor.cli.console import Console
     from junctor.cli.explain_report import HEADINGS, excluded_cells, planned_cells, read_plan
 
     plan = read_plan(found)
     if options.json:
-        write(msgspec.json.encode(plan).decode() + "\n", sys.stdout)
+        show_json(plan)
         return
-    console = Console()
     if plan.candidates:
         rows = (HEADINGS, *(planned_cells(place, row) for place, row in enumerate(plan.candidates, 1)))
-        console.table("In this order", [[shown(cell, sys.stdout) for cell in row] for row in rows])
+        show_table("In this order", rows)
     else:
-        console.problem("No endpoint can take this request.")
+        Console().problem("No endpoint can take this request.")
     if plan.excluded:
-        left = map(excluded_cells, plan.excluded)
-        console.table("Not tried", [[shown(cell, sys.stdout) for cell in row] for row in left])
+        show_table("Not tried", [excluded_cells(row) for row in plan.excluded])
 
 
 def _preferences(options: argparse.Namespace) -> "RoutingPreferences":
@@ -110,7 +107,3 @@ def _prompt(given: str | None) -> str:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _tell(*lines: str) -> None:
-    write("".join(shown(line, sys.stderr) + "\n" for line in lines), sys.stderr)

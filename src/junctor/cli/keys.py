@@ -13,11 +13,10 @@ from junctor.cli.admin import (
     organisation,
     pages,
     plain,
-    show_json,
-    show_table,
-    tell,
+    show_list,
 )
 from junctor.cli.orgs import add_switch
+from junctor.cli.showing import show_json, show_table, tell
 from junctor.cli.terminal import write
 
 if TYPE_CHECKING:
@@ -103,12 +102,11 @@ def _list(client: "AdminClient", options: argparse.Namespace) -> None:
         return client.call(client.account.ListApiKeys, request, options.timeout)
 
     found = [key for page in pages(fetch) for key in page.api_keys]
-    if options.json:
-        show_json({"api_keys": [plain(key) for key in found]})
-    elif found:
-        show_table("API keys", [(key.id, key.name, _scope(key), _state(key), key.member, key.workspace) for key in found])
-    else:
-        tell("There are no API keys to show.")
+    show_list(options, "API keys", found, _row, "There are no API keys to show.")
+
+
+def _row(key: "pb.ApiKey") -> tuple[str, ...]:
+    return key.id, key.name, _scope(key), _state(key), key.member, key.workspace
 
 
 def _show(client: "AdminClient", options: argparse.Namespace) -> None:

@@ -10,11 +10,10 @@ from junctor.cli.admin import (
     organisation,
     pages,
     plain,
-    show_json,
-    show_table,
-    tell,
+    show_list,
 )
 from junctor.cli.money import in_usd, usd
+from junctor.cli.showing import show_json, show_table, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,12 +57,7 @@ def _list(client: "AdminClient", options: argparse.Namespace) -> None:
         return client.call(client.account.ListLimits, request, options.timeout)
 
     found = [limit for page in pages(fetch) for limit in page.limits]
-    if options.json:
-        show_json({"limits": [plain(limit) for limit in found]})
-    elif found:
-        show_table("Limits", [_row(limit) for limit in found])
-    else:
-        tell("There are no limits.")
+    show_list(options, "Limits", found, _row, "There are no limits.")
 
 
 def _set(client: "AdminClient", options: argparse.Namespace) -> None:

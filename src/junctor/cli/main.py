@@ -10,9 +10,8 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
-from junctor.cli import admin
+from junctor.cli import access, admin
 from junctor.cli.catalog import add_catalog, run_catalog
 from junctor.cli.credits import add_credits
 from junctor.cli.explain import add_explain, run_explain
@@ -21,9 +20,7 @@ from junctor.cli.limits import add_limits
 from junctor.cli.orgs import add_orgs
 from junctor.cli.usage import add_usage, run_usage
 from junctor.settings import (
-    API_KEY_VARIABLE,
     DEFAULT_TARGET,
-    TARGET_VARIABLE,
     Command,
     Settings,
     SettingsError,
@@ -212,17 +209,10 @@ def _add_chat(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     chat.add_argument("prompt", metavar="PROMPT", nargs="?", help="the question; - or none reads standard input")
     chat.add_argument("--model", metavar="NAME", default="junctor/local", help="the model, author/name (default %(default)s)")
-    chat.add_argument("--target", metavar="HOST:PORT", help=f"the router (default {TARGET_VARIABLE} or {DEFAULT_TARGET})")
-    chat.add_argument(
-        "--key-file",
-        metavar="FILE",
-        type=Path,
-        help=f"file with the API key (default {API_KEY_VARIABLE}, then what junctor up wrote)",
-    )
+    access.add_options(chat, 600.0)
     chat.add_argument("--system", metavar="TEXT", help="instructions that stand above the question")
     chat.add_argument("--max-tokens", metavar="N", type=_whole, help="the most tokens to produce")
     chat.add_argument("--temperature", metavar="X", type=float, help="randomness, 0 to 2")
-    chat.add_argument("--timeout", metavar="S", type=_seconds, default=600.0, help="seconds to wait (default 600)")
     chat.add_argument("--json", action="store_true", help="print the whole result as one JSON object and nothing else")
     chat.add_argument("--no-stream", action="store_true", help="wait for the whole answer")
 
@@ -243,13 +233,6 @@ def _whole(text: str) -> int:
     value = int(text)
     if not 1 <= value <= _INT32_MAX:
         raise argparse.ArgumentTypeError(f"{text} is not a number of tokens")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return value
 
 

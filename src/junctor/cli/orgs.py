@@ -11,11 +11,10 @@ from junctor.cli.admin import (
     organisation,
     pages,
     plain,
-    show_json,
-    show_table,
-    tell,
+    show_list,
 )
 from junctor.cli.money import in_usd, usd
+from junctor.cli.showing import show_json, show_table, tell
 
 if TYPE_CHECKING:
     from junctor.client.admin import AdminClient
@@ -105,13 +104,7 @@ def _list(client: "AdminClient", options: argparse.Namespace) -> None:
 
     found = [entry for page in pages(fetch) for entry in page.organisations]
     found.sort(key=lambda entry: entry.id)
-    if options.json:
-        show_json({"organisations": [plain(entry) for entry in found]})
-    elif found:
-        rows = [(entry.id, entry.name, _state(disabled=entry.disabled), at(entry.created_at_ms)) for entry in found]
-        show_table("Organisations", rows)
-    else:
-        tell("There are no organisations.")
+    show_list(options, "Organisations", found, _organisation_row, "There are no organisations.")
 
 
 def _show(client: "AdminClient", options: argparse.Namespace) -> None:
@@ -158,12 +151,7 @@ def _list_members(client: "AdminClient", options: argparse.Namespace) -> None:
         return client.call(client.account.ListMembers, request, options.timeout)
 
     found = [entry for page in pages(fetch) for entry in page.members]
-    if options.json:
-        show_json({"members": [plain(entry) for entry in found]})
-    elif found:
-        show_table("Members", [_member_row(entry) for entry in found])
-    else:
-        tell("There are no members.")
+    show_list(options, "Members", found, _member_row, "There are no members.")
 
 
 def _add_member(client: "AdminClient", options: argparse.Namespace) -> None:
@@ -206,12 +194,7 @@ def _list_workspaces(client: "AdminClient", options: argparse.Namespace) -> None
         return client.call(client.account.ListWorkspaces, request, options.timeout)
 
     found = [entry for page in pages(fetch) for entry in page.workspaces]
-    if options.json:
-        show_json({"workspaces": [plain(entry) for entry in found]})
-    elif found:
-        show_table("Workspaces", [(entry.id, entry.name, at(entry.created_at_ms)) for entry in found])
-    else:
-        tell("There are no workspaces.")
+    show_list(options, "Workspaces", found, _workspace_row, "There are no workspaces.")
 
 
 def _add_workspace(client: "AdminClient", options: argparse.Namespace) -> None:
@@ -263,6 +246,14 @@ def _tell_member(found: "pb.Member", options: argparse.Namespace) -> None:
         show_json(plain(found))
     else:
         show_table("Member", [_member_row(found)])
+
+
+def _organisation_row(found: "pb.Organisation") -> tuple[str, ...]:
+    return found.id, found.name, _state(disabled=found.disabled), at(found.created_at_ms)
+
+
+def _workspace_row(found: "pb.Workspace") -> tuple[str, ...]:
+    return found.id, found.name, at(found.created_at_ms)
 
 
 def _member_row(found: "pb.Member") -> tuple[str, ...]:

@@ -4,13 +4,12 @@ Reading changes nothing, so it may be repeated at will. Its options cost nothing
 """
 
 import argparse
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from junctor.cli.access import WrongUseError, add_options, find_key, find_target
-from junctor.cli.terminal import shown, write
+from junctor.cli.showing import show_json, show_table, tell
 
 if TYPE_CHECKING:
     from junctor.client import Client
@@ -55,28 +54,26 @@ def run_usage(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             else:
                 _list(client, options)
     except JunctorRpcError as error:
-        _tell(*explain(error, target, options.timeout))
+        tell(*explain(error, target, options.timeout))
         return 1
     except WrongUseError as problem:
-        _tell(str(problem))
+        tell(str(problem))
         return 2
     return 0
 
 
 def _show(client: "Client", options: argparse.Namespace) -> None:
-    import msgspec
 
     from junctor.cli.usage_report import details, read_generation
 
     record = read_generation(client.get_generation(options.generation, timeout_s=options.timeout))
     if options.json:
-        write(msgspec.json.encode(record).decode() + "\n", sys.stdout)
+        show_json(record)
     else:
-        _table(record.id, details(record))
+        show_table(record.id, details(record))
 
 
 def _list(client: "Client", options: argparse.Namespace) -> None:
-    import msgspec
 
     from junctor.cli.usage_report import read_generation, summary
 
@@ -85,21 +82,11 @@ def _list(client: "Client", options: argparse.Namespace) -> None:
     )
     records = [read_generation(generation) for generation in islice(found, options.limit)]
     if options.json:
-        write(msgspec.json.encode({"generations": records}).decode() + "\n", sys.stdout)
+        show_json({"generations": records})
     elif records:
-        _table("Generations, the newest first", [summary(record) for record in records])
+        show_table("Generations, the newest first", [summary(record) for record in records])
     else:
-        _tell("There are no generations to show.")
-
-
-def _table(title: str, rows: Sequence[Sequence[str]]) -> None:
-    from junctor.cli.console import Console
-
-    Console().table(shown(title, sys.stdout), [[shown(cell, sys.stdout) for cell in row] for row in rows])
-
-
-def _tell(*lines: str) -> None:
-    write("".join(shown(line, sys.stderr) + "\n" for line in lines), sys.stderr)
+        tell("There are no generations to show.")
 
 
 def _id(text: str) -> str:

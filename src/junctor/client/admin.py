@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from google.protobuf.message import Message
 
 from junctor.client import channel
-from junctor.client.sync import answer
+from junctor.client.sync import answer, open_channel
 from junctor.v1 import account_service_pb2 as messages
 
 if TYPE_CHECKING:
@@ -46,17 +46,11 @@ class AdminClient:
 
         The key and `tls` are as for `Client`. Raises ValueError without a sound key.
         """
-        import grpc
-
         from junctor.v1.account_service_pb2_grpc import AccountServiceStub
         from junctor.v1.usage_service_pb2_grpc import UsageServiceStub
 
         self._metadata = channel.authorization(channel.find_key(api_key, key_file))
-        if tls is False:
-            self._channel = grpc.insecure_channel(target, channel.OPTIONS)
-        else:
-            credentials = grpc.ssl_channel_credentials(channel.root_certificates(tls))
-            self._channel = grpc.secure_channel(target, credentials, channel.OPTIONS)
+        self._channel = open_channel(target, tls=tls)
         self.account: AccountServiceStub = AccountServiceStub(self._channel)
         self.usage: UsageServiceStub = UsageServiceStub(self._channel)
 

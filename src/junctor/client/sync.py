@@ -45,17 +45,11 @@ class Client:
         The key is `api_key`, else the content of `key_file`, else JUNCTOR_API_KEY. `tls` True trusts the system's
         certificates, bytes are the root certificates to trust (PEM). Raises ValueError without a sound key.
         """
-        import grpc
-
         from junctor.v1.router_service_pb2_grpc import RouterServiceStub
         from junctor.v1.usage_service_pb2_grpc import UsageServiceStub
 
         self._metadata = channel.authorization(channel.find_key(api_key, key_file))
-        if tls is False:
-            self._channel = grpc.insecure_channel(target, channel.OPTIONS)
-        else:
-            credentials = grpc.ssl_channel_credentials(channel.root_certificates(tls))
-            self._channel = grpc.secure_channel(target, credentials, channel.OPTIONS)
+        self._channel = open_channel(target, tls=tls)
         self._stub = RouterServiceStub(self._channel)
         self._usage = UsageServiceStub(self._channel)
         self._closed = False
@@ -227,6 +221,15 @@ class EventStream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Cancel the call if it is still running."""
         self.close()
+
+
+def open_channel(target: str, *, tls: bool | bytes) -> "grpc.Channel":
+    """Return a channel to a target, in plain text or over TLS; connecting happens at the first call."""
+    import grpc
+
+    if tls is False:
+        return grpc.insecure_channel(target, channel.OPTIONS)
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(channel.root_certificates(tls)), channel.OPTIONS)
 
 
 def answer(call: "_Call[Response_co]") -> Response_co:

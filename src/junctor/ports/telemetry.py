@@ -44,7 +44,6 @@ class Counter(Enum):
     WASTED_UPSTREAM = "wasted_upstream"
     UNDERCHARGED = "undercharged_nanousd"
     REVENUE_LOST = "revenue_lost_nanousd"
-    WASTED_UPSTREAM_COST = "wasted_upstream_nanousd"
     LEASE_FENCED = "lease_fenced"
     CLOSE_FAILED = "close_failed"
     LOOK_FAILED = "look_failed"
