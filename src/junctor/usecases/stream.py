@@ -94,7 +94,7 @@ class _Count:
     def covered(self) -> None:
         """Note that half as much again is held."""
         if self._held_tokens is not None:
-            self._held_tokens += self._held_tokens // 2
+            self._held_tokens += -(-self._held_tokens // 2)  # rounded up as the money is: it must grow
 
     def deltas(self, batch: Batch) -> tuple[Delta, ...]:
         """Take a batch and return its deltas."""
