@@ -7,8 +7,8 @@ from junctor.domain.account import Caller
 from junctor.domain.call import Call, Snapshots
 from junctor.domain.catalog import DataPolicy, Endpoint, PriceCard, PriceParts, PriceTier, Quantization
 from junctor.domain.completion import ImagePart, JsonObjectFormat, Message, Part, Reasoning, Role, TextPart, Tool
-from junctor.domain.health import EndpointHealth
-from junctor.domain.routing import MaxPrice, Partition, Percentiles, Sort, SortBy
+from junctor.domain.health import EndpointHealth, Percentiles
+from junctor.domain.routing import MaxPrice, Partition, Sort, SortBy
 from tests.support.routes import NOW_S, call, endpoint, world
 
 PROVIDERS = tuple("abcdefgh")

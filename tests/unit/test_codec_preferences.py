@@ -8,7 +8,8 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from junctor.domain.catalog import Quantization
 from junctor.domain.completion import CompletionSpec
-from junctor.domain.routing import MaxPrice, Partition, Percentiles, RoutingPreferences, Sort, SortBy
+from junctor.domain.health import Percentiles
+from junctor.domain.routing import MaxPrice, Partition, RoutingPreferences, Sort, SortBy
 from junctor.doors.codec import preferences
 from junctor.doors.codec.checks import Checks, Limits
 from junctor.v1 import routing_pb2 as pb

@@ -7,7 +7,8 @@ import pytest
 
 from junctor.domain.call import Call, Snapshots
 from junctor.domain.completion import JsonSchemaFormat, Message, Reasoning, Role, TextPart, Tool
-from junctor.domain.routing import Percentiles, Sort, SortBy
+from junctor.domain.health import Percentiles
+from junctor.domain.routing import Sort, SortBy
 from tests.support.routes import call, card, endpoint, health, plan, reseeded, tried, world
 
 DRAWS = 4_000

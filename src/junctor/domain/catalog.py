@@ -88,12 +88,16 @@ class DataPolicy(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Provider(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A host of models. `credentials` are the names of the secrets that open it, any one of which suffices."""
+    """A host of models. `credentials` are the names of the secrets that open it, any one of which suffices.
+
+    `purchase_fee_ppm`: what buying its credits costs on top of its prices, in millionths of them, as aggregators charge it.
+    """
 
     slug: str
     name: str
     credentials: tuple[str, ...] = ()
     aggregator: bool = False
+    purchase_fee_ppm: int = 0
     data_policy: DataPolicy = DataPolicy()
     headquarters: str | None = None
     status_page: str | None = None

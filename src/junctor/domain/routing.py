@@ -5,6 +5,7 @@ from enum import Enum
 from msgspec import Struct
 
 from junctor.domain.catalog import Endpoint, PriceCard, Quantization
+from junctor.domain.health import EndpointHealth, Percentiles
 from junctor.domain.money import NanoUsd, PicoUsd
 
 
@@ -39,15 +40,6 @@ class MaxPrice(Struct, frozen=True):
     image_picousd: PicoUsd | None = None
 
 
-class Percentiles(Struct, frozen=True):
-    """A bound at each percentile of the last five minutes."""
-
-    p50: float | None = None
-    p75: float | None = None
-    p90: float | None = None
-    p99: float | None = None
-
-
 class RoutingPreferences(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Which endpoints a call may use, and in what order. `only` empty allows none, `only` None allows all."""
 
@@ -65,12 +57,19 @@ class RoutingPreferences(Struct, frozen=True, omit_defaults=True, kw_only=True):
     preferred_max_latency_ms: Percentiles | None = None
 
 
+class Credential(Struct, frozen=True):
+    """What opens a provider: the name of a secret, never the secret, and its share of the calls against that of others."""
+
+    name: str
+    weight: float = 1.0
+
+
 class Candidate(Struct, frozen=True):
     """An endpoint with the credential and the price under which it would be tried.
 
-    `credential` is the name of a secret, never the secret; None where the endpoint asks for none. `expected_nanousd` is what
-    the call is expected to cost there. `weight` (0 to 1) is its part of the draw among those of its rank, None where all was
-    sorted.
+    `credential` is the name of a secret, never the secret; None where the endpoint asks for none. `spare` names those that may
+    stand in for it, in order. `expected_nanousd` is what the call is expected to cost there. `weight` (0 to 1) is its part of
+    the draw among those of its rank, None where all was sorted. `health` is what the plan knew of the endpoint.
     """
 
     endpoint: Endpoint
@@ -79,6 +78,8 @@ class Candidate(Struct, frozen=True):
     is_byok: bool = False
     expected_nanousd: NanoUsd | None = None
     weight: float | None = None
+    spare: tuple[str, ...] = ()
+    health: EndpointHealth | None = None
 
 
 class Exclusion(Struct, frozen=True):

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from junctor.domain.catalog import Quantization
-from junctor.domain.routing import MaxPrice, Partition, Percentiles, RoutingPreferences, Sort, SortBy
+from junctor.domain.health import Percentiles
+from junctor.domain.routing import MaxPrice, Partition, RoutingPreferences, Sort, SortBy
 from junctor.doors.codec.checks import Checks
 from junctor.v1 import routing_pb2 as pb
 

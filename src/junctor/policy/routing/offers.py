@@ -18,9 +18,9 @@ from math import ceil
 from msgspec import Struct
 
 from junctor.domain.call import Call, Snapshots
-from junctor.domain.health import EndpointHealth
+from junctor.domain.health import EndpointHealth, Percentiles
 from junctor.domain.money import PICO_IN_NANO, NanoUsd
-from junctor.domain.routing import Exclusion, MaxPrice, Percentiles, RoutingPreferences
+from junctor.domain.routing import Exclusion, MaxPrice, RoutingPreferences
 from junctor.policy import bounds
 from junctor.policy.routing.asking import Asked
 from junctor.policy.routing.prepared import Card, Row, Units, service_tier
