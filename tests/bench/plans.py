@@ -11,6 +11,7 @@ from typing import Any
 from junctor.domain.call import Call, Snapshots
 from junctor.domain.catalog import PriceCard, PriceParts, PriceTier
 from junctor.domain.completion import Message, Role, TextPart, Tool
+from junctor.domain.health import EndpointHealth
 from junctor.domain.routing import Sort, SortBy
 from junctor.policy import routing
 from tests.support.routes import TURNS, call, endpoint, health, reseeded, world
@@ -27,15 +28,17 @@ CALLS = {
 
 
 def crowd(count: int, *, measured: bool, tiered: bool) -> Snapshots:
-    """Return a model at so many providers: a tenth are aggregators, all read their cache for less."""
+    """Return a model at so many providers: a tenth are aggregators, all read their cache for less.
+
+    Where they are measured, each has three credentials, and a tenth has one that is cooling.
+    """
     names = [f"p{place}" for place in range(count)]
     limits: dict[str, Any] = {"context_tokens": 128_000, "output_tokens_max": 16_384, "parameters": ("max_tokens", "tools")}
     return world(
         *(endpoint(name, **limits) for name in names),
         prices={name: _card(150_000 + 1_000 * place, tiered=tiered) for place, name in enumerate(names)},
-        measured={name: health(0.97, time_to_first_token_ms=300.0 + place) for place, name in enumerate(names)}
-        if measured
-        else {},
+        measured={name: _health(place) for place, name in enumerate(names)} if measured else {},
+        credentials=dict.fromkeys(names, ("KEY", "KEY_2", "KEY_3")) if measured else None,
         aggregators=tuple(names[9::10]),
     )
 
@@ -50,6 +53,11 @@ def measure(asked: Call, snapshots: Snapshots) -> tuple[float, float]:
             routing.plan(asked, view)
         found.append((perf_counter() - begun) / BATCH * 1e6)
     return min(found), statistics.median(found)
+
+
+def _health(place: int) -> EndpointHealth:
+    cooling = frozenset({"KEY_2"}) if place % 10 == 0 else frozenset()
+    return health(0.97, time_to_first_token_ms=300.0 + place, in_flight=place % 3, cooling=cooling, cache_read_share=0.2)
 
 
 def _card(price: int, *, tiered: bool) -> PriceCard:

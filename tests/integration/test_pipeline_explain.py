@@ -3,19 +3,23 @@
 import argparse
 import asyncio
 import json
+import re
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from junctor.bootstrap import core
 from junctor.cli.explain import add_explain, run_explain
 from junctor.client import Client, ExplainResponse, ProviderList, RoutingPreferences, Sort
 from junctor.v1.completion_pb2 import Tool
 from junctor.v1.routing_pb2 import MaxPrice
 from tests.support.harness import Router, running_router
 from tests.support.pipeline import FIRST, MODEL, SECOND, Rig, outcomes, refusal, slots, two_endpoints
-from tests.support.scripted_upstream import chat_answer, status
+from tests.support.scripted_upstream import ScriptedUpstream, chat_answer, status
 
 OTHER = "openai/gpt-4o-mini"
 DOWN = status(500, b'{"error": {"message": "down"}}')
@@ -49,6 +53,9 @@ async def test_explain_tells_what_is_done(tmp_path: Path) -> None:
     assert all(0 < row.ceiling_nanousd < 10**7 for row in found.candidates)
     assert [row.weight for row in found.candidates] == [1.0, 1.0]
     assert not any(row.HasField("success_probability") for row in found.candidates)
+    assert all(0 < row.expected_nanousd < row.ceiling_nanousd for row in found.candidates)
+    assert [row.purchase_fee_ppm for row in found.candidates] == [0, 55_000]
+    assert [(row.credential_count, row.cooling_credential_count) for row in found.candidates] == [(1, 0), (1, 0)]
     catalog = rig.router.core.catalog.current()
     assert {*tried(found), *reasons(found)} == {endpoint.id for endpoint in catalog.endpoints[MODEL]}
     assert set(reasons(found).values()) <= {"CREDENTIALS_MISSING", "NOT_RUNNING", "DIALECT_UNSUPPORTED", "PRICE_UNKNOWN"}
@@ -83,6 +90,38 @@ async def test_a_fallback_model_takes_over(tmp_path: Path) -> None:
     assert tried(found) == [FIRST, f"openai/{OTHER}"]
     assert error.reason == "UPSTREAM_UNAVAILABLE"
     assert (len(rig.first.requests), len(rig.second.requests)) == (1, 1)
+
+
+async def test_several_credentials_share_the_calls_and_are_not_named(tmp_path: Path) -> None:
+    """A second account would take no call; or any caller could learn the names of his operator's secrets."""
+    keys = {"GROQ_API_KEY": "made-up-one", "GROQ_API_KEY_2": "made-up-two", "GROQ_API_KEY_3": "made-up-one"}
+    weights = {"JUNCTOR_CREDENTIAL_WEIGHTS": "GROQ_API_KEY_2=2"}
+    async with ScriptedUpstream(chat_answer("Hi.")) as upstream:
+        running = running_router(tmp_path, {FIRST: upstream.base_url}, settings=weights, credentials=keys)
+        async with running as router, router.client() as client:
+            found = await client.explain("Hi", model=MODEL)
+            assert [(row.endpoint, row.credential_count) for row in found.candidates] == [(FIRST, 2)]
+            assert "GROQ_API_KEY" not in str(found)
+            for _ in range(40):
+                await client.complete("Hi", model=MODEL, max_tokens=5)
+    sent = Counter(dict(request.headers)["authorization"] for request in upstream.requests)
+    # Two calls in three go to the second: the chance that one of the two gets none of 40 is one in ten million.
+    assert sent.keys() == {"Bearer made-up-one", "Bearer made-up-two"}
+
+
+async def test_a_shared_secret_opens_and_closes_providers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet's keys would not be seen; or one that was taken away would be used until a restart."""
+    held = {"GROQ_API_KEY": "made-up"}
+    vault = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": json.dumps(held)})
+    monkeypatch.setattr(core, "secrets_manager", lambda _: vault)
+    settings = {"JUNCTOR_CREDENTIALS_SECRET": "junctor/credentials"}
+    async with running_router(tmp_path, {}, settings=settings, credentials={}) as router, router.client() as client:
+        assert tried(await client.explain("Hi", model=MODEL)) == [FIRST]
+        held.clear()
+        assert router.core.shared_secret is not None
+        await router.core.shared_secret.read()
+        found = await client.explain("Hi", model=MODEL)
+    assert (tried(found), reasons(found)[FIRST]) == ([], "CREDENTIALS_MISSING")
 
 
 async def test_what_nothing_can_take_is_explained(tmp_path: Path) -> None:
@@ -155,10 +194,9 @@ async def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.Capture
         await nothing_done(rig)
     lines = [" ".join(line.split()) for line in out.splitlines() if line.strip()]
     assert (code, err) == (0, "")
-    assert lines[:2] == ["In this order", "endpoint price at most first token health weight"]
-    assert lines[2].startswith(f"1 {SECOND} $0.0")
-    assert lines[3].startswith(f"2 {FIRST} $0.0")
-    assert lines[3].endswith("not measured not measured")
+    assert lines[:2] == ["In this order", "endpoint price expected at most first token health weight"]
+    assert re.fullmatch(rf"1 {SECOND} \$0\.0\d+ \+ 5\.5 % \$0\.0\d+ not measured not measured", lines[2])
+    assert re.fullmatch(rf"2 {FIRST} \$0\.0\d+ \$0\.0\d+ not measured not measured", lines[3])
     assert "Not tried" in lines or len(lines) == 4
     assert all(line.endswith(("credentials missing", "not running", "unsupported")) for line in lines[5:])
 

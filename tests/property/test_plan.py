@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from itertools import pairwise
 from random import Random
 from types import SimpleNamespace
 from typing import cast
@@ -19,10 +20,12 @@ from junctor.domain.routing import Candidate, Failure, FailureKind, MaxPrice, Pa
 from junctor.policy import bounds, pricing, routing
 from junctor.usecases import attempt, settle
 from junctor.usecases.explain import explain
+from junctor.usecases.instance_health import InstanceHealth
 from junctor.usecases.services import Services
 from junctor.usecases.trail import Trail
 from tests.support.random_routes import any_call, any_world
 from tests.support.routes import NOW_S, reseeded
+from tests.support.world import LoopClock, NotedTelemetry, SeededDice
 
 EXAMPLES = 800
 REQUESTS, REQUESTS_A_WORLD = 10_000, 10
@@ -158,7 +161,7 @@ def test_whoever_is_tried_may_be_and_whoever_is_not_has_a_true_reason(dice: Rand
     for candidate in found.candidates:
         assert speaks_against(candidate.endpoint, asked, snapshots) == set()
         assert candidate.price == card_of(candidate.endpoint, asked, snapshots)
-        assert candidate.credential in snapshots.credentials[candidate.endpoint.provider]
+        assert candidate.health == snapshots.health.endpoints.get(candidate.endpoint.id)
     for row in found.excluded:
         reasons = speaks_against(row.endpoint, asked, snapshots)
         if reasons:
@@ -191,13 +194,88 @@ def test_the_callers_order_is_kept(dice: Random) -> None:
         ranks = [order.index(c.endpoint.provider) if c.endpoint.provider in order else len(order) for c in group]
         assert ranks == sorted(ranks)
         if sort is not None and sort.by is SortBy.PRICE and not order and not snapshots.health.endpoints:
-            costs = [c.expected_nanousd or 0 for c in group if fits_well(c, asked)]
-            assert costs == sorted(costs)
+            costs = [effective_nanousd(c, snapshots) for c in group if fits_well(c, asked)]
+            assert all(cost - 2 <= following for cost, following in pairwise(costs))
 
 
-def fits_well(candidate: Candidate, asked: Call) -> bool:
+@settings(max_examples=EXAMPLES // 4, deadline=None)
+@given(SEEDS)
+def test_a_credential_that_cools_is_not_used_while_another_is_not(dice: Random) -> None:
+    """A key that was throttled or refused would be asked again at once, though the next one is free."""
+    _, snapshots, found = planned(dice)
+    for candidate in found.candidates if found else ():
+        names = {each.name for each in snapshots.credentials[candidate.endpoint.provider]}
+        cooling = candidate.health.cooling if candidate.health else frozenset()
+        used = [candidate.credential, *candidate.spare]
+        assert Counter(used) == Counter(names - cooling or names)
+
+
+@settings(max_examples=EXAMPLES // 4, deadline=None)
+@given(SEEDS)
+def test_what_is_down_goes_last_but_for_a_probe(dice: Random) -> None:
+    """Calls would wait for a dead endpoint before a live one, or it would never be found out that it is back."""
+    asked, snapshots, found = planned(dice)
+    prefer = asked.preferences
+    if found is None or prefer.order or prefer.sort or prefer.preferred_min_throughput or prefer.preferred_max_latency_ms:
+        return
+    drawn = [
+        slug for slug in named(asked, snapshots) if not any(":" in name for name in (asked.spec.model, *asked.spec.models))
+    ]
+    for slug in drawn:
+        group = [c for c in found.candidates if c.endpoint.model == slug]
+        fit = [c for c in group if fits_well(c, asked)]
+        downs = [is_down(c, snapshots) for c in fit]
+        probing = bool(fit) and fit[0] is group[0] and downs[0] and prefer.allow_fallbacks and is_probed(fit[0], snapshots)
+        assert downs[probing:] == sorted(downs[probing:])
+        left = [row.endpoint for row in found.excluded if row.endpoint.model == slug and row.reason == "BEYOND_FALLBACK_LIMIT"]
+        waiting = [row for row in left if snapshots.health.endpoints.get(row.id) and fits_well(row, asked)]
+        if not probing and prefer.allow_fallbacks and fit and fit[0] is group[0]:
+            assert not any(is_probed(c, snapshots) for c in fit)
+            assert not any(is_probed(row, snapshots) for row in waiting)
+
+
+@settings(max_examples=EXAMPLES // 4, deadline=None)
+@given(SEEDS)
+def test_the_same_seed_gives_the_same_plan(dice: Random) -> None:
+    """What was done could not be found out afterwards."""
+    asked, snapshots, found = planned(dice)
+    if found is not None:
+        afresh = msgspec.structs.replace(snapshots, credentials=dict(snapshots.credentials))
+        assert routing.plan(asked, afresh) == found
+
+
+def of(row: Candidate | Endpoint) -> Endpoint:
+    """Return the endpoint."""
+    return row.endpoint if isinstance(row, Candidate) else row
+
+
+def is_cooling(row: Candidate | Endpoint, snapshots: Snapshots) -> bool:
+    """Tell whether no credential may be used at an endpoint for now."""
+    health = snapshots.health.endpoints.get(of(row).id)
+    return health is not None and {each.name for each in snapshots.credentials[of(row).provider]} <= health.cooling
+
+
+def is_down(row: Candidate | Endpoint, snapshots: Snapshots) -> bool:
+    """Tell whether an endpoint is to be tried after those that are not down."""
+    health = snapshots.health.endpoints.get(of(row).id)
+    return health is not None and (health.open or is_cooling(row, snapshots))
+
+
+def is_probed(row: Candidate | Endpoint, snapshots: Snapshots) -> bool:
+    """Tell whether an endpoint should be tried before all others."""
+    health = snapshots.health.endpoints.get(of(row).id)
+    return health is not None and health.open and health.probe and not is_cooling(row, snapshots)
+
+
+def effective_nanousd(candidate: Candidate, snapshots: Snapshots) -> float:
+    """Return what a call is expected to cost, with what buying the credits costs on top."""
+    fee_ppm = snapshots.catalog.providers[candidate.endpoint.provider].purchase_fee_ppm
+    return (candidate.expected_nanousd or 0) * (1 + fee_ppm / 1_000_000)
+
+
+def fits_well(candidate: Candidate | Endpoint, asked: Call) -> bool:
     """Tell whether an endpoint has what a call asks besides its price."""
-    row = candidate.endpoint
+    row = of(candidate)
     needed = -(-text_bytes(asked) // 4) + (asked.spec.max_tokens or 0)
     wanted = {"tools", "response_format", "reasoning"} if asked.spec.tools else set()
     return wanted.issubset(row.parameters) and (row.context_tokens is None or needed <= row.context_tokens)
@@ -220,13 +298,15 @@ async def test_explain_tells_the_order_in_which_endpoints_are_tried() -> None:
     dice = Random("explain")
     counts: Counter[int] = Counter()
     far = asyncio.get_running_loop().time() + 3_600
-    clock = SimpleNamespace(monotonic_s=lambda: 0.0)
+    clock = LoopClock()
     for number in range(REQUESTS):
         if number % REQUESTS_A_WORLD == 0:
             drawn = any_world(dice)
         snapshots, upstream = reseeded(drawn, number), AllDown()
         asked = msgspec.structs.replace(any_call(dice), deadline_at=far)
-        services = cast("Services", SimpleNamespace(snapshots=lambda held=snapshots: held, clock=clock, upstream=upstream))
+        health = InstanceHealth(clock, SeededDice(), NotedTelemetry())
+        known = SimpleNamespace(snapshots=lambda held=snapshots: held, clock=clock, upstream=upstream, health=health)
+        services = cast("Services", known)
         trail = Trail(services, "Explain")
         try:
             told = explain(services, asked, trail)

@@ -8,13 +8,14 @@ from junctor.domain.call import Call, Snapshots
 from junctor.domain.catalog import DataPolicy, Endpoint, PriceCard, PriceParts, PriceTier, Quantization
 from junctor.domain.completion import ImagePart, JsonObjectFormat, Message, Part, Reasoning, Role, TextPart, Tool
 from junctor.domain.health import EndpointHealth, Percentiles
-from junctor.domain.routing import MaxPrice, Partition, Sort, SortBy
+from junctor.domain.routing import Credential, MaxPrice, Partition, Sort, SortBy
 from tests.support.routes import NOW_S, call, endpoint, world
 
 PROVIDERS = tuple("abcdefgh")
 MODELS = ("lab/model", "lab/next", "lab/model:free", "lab/bare")
 ALIASES = {"lab/next": ("next", "~lab/next-latest"), "lab/model:free": (), "lab/bare": ()}
 NAMES = ("lab/model", "lab/next", "next", "~lab/next-latest", "lab/model:free", "lab/bare", "lab/model:floor", "next:nitro")
+NAMES_OF_KEYS = ("KEY", "KEY_2", "KEY_3")
 PARAMETERS = ("tools", "response_format", "reasoning", "temperature", "max_tokens", "service_tier")
 FLAGS = (None, False, True)
 
@@ -32,8 +33,9 @@ def any_world(dice: Random) -> Snapshots:
         *(endpoint(provider, "lab/other") for provider in PROVIDERS),
         prices={provider: _cards(dice) for provider in PROVIDERS},
         measured=measured if dice.random() < 0.7 else {},
-        credentials={provider: ("KEY",) for provider in PROVIDERS if dice.random() < 0.9},
+        credentials={provider: _credentials(dice) for provider in PROVIDERS if dice.random() < 0.9},
         aggregators=tuple(dice.sample(PROVIDERS, 2)),
+        fees_ppm=dict.fromkeys(dice.sample(PROVIDERS, 2), 55_000),
         aliases=ALIASES,
         seed=dice.getrandbits(64),
         dialects=dice.choice((None, frozenset({"d"}))),
@@ -61,6 +63,10 @@ def any_call(dice: Random) -> Call:
         fields["model"] = dice.choice(NAMES)
     caller = Caller("A", "K", allowed_models=_some(dice, MODELS), allowed_providers=_some(dice, PROVIDERS))
     return call(caller=caller, prefer=prefer, **fields)
+
+
+def _credentials(dice: Random) -> tuple[Credential, ...]:
+    return tuple(Credential(name, dice.choice((0.1, 1.0, 3.0))) for name in dice.choice((NAMES_OF_KEYS[:1], NAMES_OF_KEYS)))
 
 
 def _some(dice: Random, names: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -91,8 +97,11 @@ def _health(dice: Random) -> EndpointHealth:
         success_probability=dice.choice((0.0, 0.5, 0.97, 1.0)),
         time_to_first_token_ms=dice.choice((None, 100.0, 900.0)),
         throughput_tokens_per_s=dice.choice((None, 10.0, 90.0)),
-        open=dice.random() < 0.2,
+        open=dice.random() < 0.3,
+        probe=dice.random() < 0.5,
         degraded=dice.random() < 0.2,
+        full=dice.random() < 0.2,
+        cooling=frozenset(dice.sample(NAMES_OF_KEYS, dice.choice((0, 0, 1, 2, 3)))),
         ramp=dice.choice((0.0, 0.5, 1.0, 1.0)),
         in_flight=dice.randrange(5),
         cache_read_share=dice.choice((0.0, 0.7)),

@@ -10,7 +10,7 @@ from junctor.domain.call import Call, Snapshots
 from junctor.domain.catalog import Catalog, Endpoint, Model, PriceCard, PriceParts, Provider
 from junctor.domain.completion import CompletionSpec, Message, Role, TextPart
 from junctor.domain.health import EndpointHealth, HealthSnapshot
-from junctor.domain.routing import Plan, RoutingPreferences
+from junctor.domain.routing import Credential, Plan, RoutingPreferences
 from junctor.policy import routing
 
 NOW_S = 1_000_000
@@ -47,15 +47,20 @@ def world(
     *endpoints: Endpoint,
     prices: Mapping[str, PriceCard | tuple[PriceCard, ...]] | None = None,
     measured: Mapping[str, EndpointHealth] | None = None,
-    credentials: Mapping[str, tuple[str, ...]] | None = None,
+    credentials: Mapping[str, tuple[str | Credential, ...]] | None = None,
     aggregators: tuple[str, ...] = (),
+    fees_ppm: Mapping[str, int] | None = None,
     aliases: Mapping[str, tuple[str, ...]] | None = None,
     **fields: Any,
 ) -> Snapshots:
     """Return the snapshots of these endpoints: prices and health by provider, all else there unless said so."""
     providers = {
         row.provider: Provider(
-            slug=row.provider, name="P", credentials=("KEY", "SPARE"), aggregator=row.provider in aggregators
+            slug=row.provider,
+            name="P",
+            credentials=("KEY", "SPARE"),
+            aggregator=row.provider in aggregators,
+            purchase_fee_ppm=(fees_ppm or {}).get(row.provider, 0),
         )
         for row in endpoints
     }
@@ -70,7 +75,10 @@ def world(
         prices={name: cards if isinstance(cards, tuple) else (cards,) for name, cards in found.items()},
     )
     rows = {row.id: (measured or {})[row.provider] for row in endpoints if row.provider in (measured or {})}
-    given = dict.fromkeys(providers, ("SPARE",)) if credentials is None else credentials
+    given = {
+        slug: tuple(Credential(each) if isinstance(each, str) else each for each in names)
+        for slug, names in (dict.fromkeys(providers, ("SPARE",)) if credentials is None else credentials).items()
+    }
     return Snapshots(catalog, HealthSnapshot(rows), given, NOW_S * 1000, **fields)
 
 

@@ -32,7 +32,7 @@ def test_an_endpoint_that_is_left_out_takes_no_place() -> None:
 
 def test_a_candidate_carries_its_credential_and_price() -> None:
     """A call would be sent with another provider's key, or be billed at another card."""
-    (candidate,) = plan(world(endpoint("a"), credentials={"a": ("SPARE", "KEY"), "b": ("KEY",)})).candidates
+    (candidate,) = plan(world(endpoint("a"), credentials={"a": ("SPARE",), "b": ("KEY",)})).candidates
     assert (candidate.credential, candidate.price) == ("SPARE", CARD)
 
 

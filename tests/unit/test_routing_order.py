@@ -8,10 +8,12 @@ import pytest
 from junctor.domain.call import Call, Snapshots
 from junctor.domain.completion import JsonSchemaFormat, Message, Reasoning, Role, TextPart, Tool
 from junctor.domain.health import Percentiles
-from junctor.domain.routing import Sort, SortBy
+from junctor.domain.routing import MaxPrice, Sort, SortBy
 from tests.support.routes import call, card, endpoint, health, plan, reseeded, tried, world
 
 DRAWS = 4_000
+FLOOR = call(prefer={"sort": Sort(SortBy.PRICE)})
+DUE = health(0.1, open=True, probe=True)
 
 
 def first_of(snapshots: Snapshots, asked: Call | None = None, draws: int = DRAWS) -> Counter[str]:
@@ -226,3 +228,79 @@ def test_models_are_drawn_apart() -> None:
     both = {tuple(tried(plan(reseeded(snapshots, seed), call(models=("lab/next",))))) for seed in range(400)}
     assert len({found[:3] for found in both}) == len({found[3:] for found in both}) == 24
     assert len(both) > 150
+
+
+def test_what_buying_credits_costs_counts_in_the_order_and_in_no_price() -> None:
+    """An aggregator would look as cheap as its list; or a caller be refused, or charged, for what his operator pays on top."""
+    prices = {"a": card(1_000_000), "b": card(1_020_000)}
+    snapshots = world(endpoint("a"), endpoint("b"), prices=prices, aggregators=("a", "b"), fees_ppm={"a": 55_000})
+    assert orders(snapshots, FLOOR) == {"ba"}
+    weight = (1.02 / 1.055) ** 2
+    assert first_of(snapshots)["a"] / DRAWS == pytest.approx(weight / (1 + weight), abs=0.03)
+    (dear,) = (row for row in plan(snapshots, call(max_tokens=1)).candidates if row.endpoint.provider == "a")
+    assert dear.weight == pytest.approx(weight / (1 + weight))
+    assert dear.expected_nanousd == 8_000
+    most = {"max_price": MaxPrice(input_picousd=1_000_000)}
+    assert orders(snapshots, call(prefer=most)) == {"a"}
+
+
+def test_what_is_full_goes_after_its_like_and_before_what_fails() -> None:
+    """A provider that has just asked to slow down would get the next call, or one that fails would get it instead."""
+    measured = {"a": health(full=True), "c": health(full=True), "d": health(degraded=True)}
+    snapshots = world(*map(endpoint, "abcd"), prices={"b": card(9_000), "d": card(1)}, measured=measured, aggregators=("c",))
+    assert orders(snapshots) == {"bac"}
+    aggregators = world(*map(endpoint, "acd"), measured=measured, aggregators=("c",))
+    assert orders(aggregators) == {"acd"}
+    assert orders(world(*map(endpoint, "ab"), measured=measured, prices={"a": card(1)}), FLOOR) == {"ab"}
+
+
+def test_what_is_to_be_probed_goes_first() -> None:
+    """An endpoint that is back would never be found out while others answer."""
+    snapshots = world(*map(endpoint, "abc"), prices={"c": card(90_000)}, measured={"c": DUE}, aggregators=("c",))
+    assert orders(snapshots) == {"cab", "cba"}
+    (probe, *others) = plan(snapshots).candidates
+    assert (probe.health, probe.weight) == (DUE, None)
+    assert sum(row.weight or 0 for row in others) == pytest.approx(1)
+    assert orders(world(*map(endpoint, "abc"), measured={"c": health(open=True)})) == {"abc", "bac"}
+    assert orders(world(*map(endpoint, "abc"), measured={"c": health(probe=True)})) >= {"abc", "bca", "cab"}
+
+
+def test_one_is_probed_at_a_time() -> None:
+    """A call would wait for two dead endpoints before a live one."""
+    found = orders(world(*map(endpoint, "abcd"), measured={"c": DUE, "d": DUE}))
+    assert found == {"cab", "cba", "dab", "dba"}
+    assert orders(world(endpoint("c"), endpoint("d"), measured={"c": DUE, "d": DUE})) == {"cd", "dc"}
+
+
+def test_a_conversation_goes_home_after_a_probe() -> None:
+    """A probe would cost a conversation its cache also where another endpoint answers after all."""
+    cached = card(1_000, cache_read=100)
+    snapshots = world(*map(endpoint, "abcd"), prices=dict.fromkeys("abcd", cached), measured={"d": DUE})
+    assert len({order[:2] for order in orders(snapshots, call(session_id="s"))}) == 1
+    assert {order[0] for order in orders(snapshots, call(session_id="s"))} == {"d"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (FLOOR, "bca"),
+        (call(prefer={"order": ("b", "c")}), "bca"),
+        (call(prefer={"allow_fallbacks": False}), "b"),
+        (call(model="lab/model:nitro"), "bca"),
+    ],
+)
+def test_a_probe_is_not_made_of_who_asks_for_an_order_or_for_one_try(asked: Call, expected: str) -> None:
+    """A caller who names his provider, or takes no other, would be sent to one that is taken for dead."""
+    measured = {"a": DUE, "b": health(throughput_tokens_per_s=9.0), "c": health(throughput_tokens_per_s=5.0, degraded=True)}
+    snapshots = world(*map(endpoint, "abc"), prices={"a": card(1), "c": card(2_000)}, measured=measured)
+    assert orders(snapshots, asked) == {expected}
+
+
+def test_a_probe_must_have_what_the_call_needs() -> None:
+    """A call with tools would be answered without them, only to see whether an endpoint is back."""
+    rows = (endpoint("a"), endpoint("b", parameters=("tools",)))
+    snapshots = world(*rows, measured={"a": DUE})
+    assert orders(snapshots, call(tools=(Tool("f"),))) == {"ba"}
+    assert orders(snapshots) == {"ab"}
+    cooling = world(*rows, measured={"a": health(open=True, probe=True, cooling=frozenset({"SPARE"}))})
+    assert orders(cooling) == {"ba"}

@@ -63,6 +63,10 @@ def test_every_setting_is_read() -> None:
         "JUNCTOR_JSON_DEPTH_MAX": "4",
         "JUNCTOR_STRING_MAX_BYTES": "1MiB",
         "JUNCTOR_LOG": "-",
+        "JUNCTOR_CREDENTIAL_WEIGHTS": "OPENAI_API_KEY=3, OPENAI_API_KEY_2 = 0.5",
+        "JUNCTOR_CREDENTIALS_SECRET": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:junctor/credentials-AbCdEf",
+        "JUNCTOR_PRIVATE_HOSTS": "10.1.0.0/16:8000, gpu.internal:*,[fd00::/8]:443",
+        "JUNCTOR_DISCOVER": "off",
         "JUNCTOR_KEY_CACHE_S": "0",
     }
     settings = Settings.from_environment(environ)
@@ -75,6 +79,8 @@ def test_every_setting_is_read() -> None:
     assert (settings.message_in_max_bytes, settings.message_out_max_bytes) == (2048, 4096)
     assert settings.dynamodb_endpoint == "http://127.0.0.1:8000"
     assert settings.log is None
+    assert settings.credential_weights == {"OPENAI_API_KEY": 3.0, "OPENAI_API_KEY_2": 0.5}
+    assert settings.credentials_secret == environ["JUNCTOR_CREDENTIALS_SECRET"]
 
 
 def test_all_mistakes_are_told_at_once() -> None:
@@ -124,6 +130,14 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("MESSAGE_IN_MAX_BYTES", "0"),
         ("TOOLS_MAX", "0"),
         ("JSON_DEPTH_MAX", "257"),
+        ("CREDENTIAL_WEIGHTS", "OPENAI_API_KEY"),
+        ("CREDENTIAL_WEIGHTS", "OPENAI_API_KEY=0"),
+        ("CREDENTIAL_WEIGHTS", "OPENAI_API_KEY=1001"),
+        ("CREDENTIAL_WEIGHTS", "OPENAI_API_KEY=-1"),
+        ("CREDENTIAL_WEIGHTS", "OPENAI_API_KEY=nan"),
+        ("CREDENTIAL_WEIGHTS", "OPENAI_API_KEY=1,"),
+        ("CREDENTIAL_WEIGHTS", "OPENAI_API_KEY=1,OPENAI_API_KEY=2"),
+        ("CREDENTIALS_SECRET", "a name"),
         ("PEPPER", PEPPER),
         ("PEPPER", "1:not-base64!"),
         ("PEPPER", "1:c2hvcnQ="),
@@ -141,8 +155,15 @@ def test_peppers_and_passwords_are_never_shown() -> None:
     settings = Settings.from_environment({"JUNCTOR_PEPPER": f"1:{PEPPER}"})
     assert "Pepper(version=1)" in repr(settings)
     assert "pppp" not in repr(settings)
-    told = problems({"JUNCTOR_PEPPER": f"one:{PEPPER}", "JUNCTOR_DYNAMODB_ENDPOINT": "http://user:hunter2@127.0.0.1"})
-    assert len(told) == 2
+    told = problems(
+        {
+            "JUNCTOR_PEPPER": f"one:{PEPPER}",
+            "JUNCTOR_DYNAMODB_ENDPOINT": "http://user:hunter2@127.0.0.1",
+            "JUNCTOR_CREDENTIAL_WEIGHTS": "OPENAI_API_KEY=hunter2",
+            "JUNCTOR_CREDENTIALS_SECRET": '{"OPENAI_API_KEY": "hunter2"}',
+        }
+    )
+    assert len(told) == 4
     assert not any(PEPPER in line or "hunter2" in line for line in told)
 
 
@@ -183,3 +204,33 @@ def test_callers_variables_are_let_be() -> None:
 def test_the_data_folder_is_found_whatever_else_is_wrong(tmp_path: Path) -> None:
     """If this fails, a mistake in a server's setting keeps `junctor chat` from its key."""
     assert data_dir({"JUNCTOR_DATA_DIR": str(tmp_path), "JUNCTOR_LISTEN": "nonsense"}) == tmp_path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10.1.0.0/16",
+        "10.1.0.1/16:8000",
+        "gpu.internal:0",
+        "gpu.internal:65536",
+        "gpu.internal:",
+        "http://gpu.internal:80",
+        "10.1.2:80",
+        "0x7f.1:80",
+        "fd00::1:80",
+        "[fd00::1/8]:80",
+        "[gpu]:80",
+        "a..b:80",
+        "gpu.internal:80,",
+    ],
+)
+def test_a_private_host_that_is_none_is_refused(text: str) -> None:
+    """A slip would allow nothing in silence, or more than was meant."""
+    assert "JUNCTOR_PRIVATE_HOSTS" in problems({"JUNCTOR_PRIVATE_HOSTS": text})[0]
+
+
+def test_own_endpoints_may_be_at_loopback_where_one_develops() -> None:
+    """A model on one's own machine could not be added without a setting, or one beside a server in production could."""
+    serving = Settings.from_environment({"JUNCTOR_STORE": "sqlite"}, Command.SERVE)
+    assert serving.private_hosts == ()
+    assert [str(row.host) for row in Settings.from_environment({}).private_hosts] == ["127.0.0.0/8", "::1"]

@@ -13,7 +13,8 @@ from junctor.cli.access import WrongUseError, add_options, find_key, find_target
 from junctor.cli.showing import show_json, show_table, tell
 
 if TYPE_CHECKING:
-    from junctor.client import ExplainResponse, RoutingPreferences
+    from junctor.cli.explain_report import PlanRecord
+    from junctor.client import RoutingPreferences
 
 TIMEOUT_S = 30.0
 SAMPLE_PROMPT = "Good morning."
@@ -47,6 +48,7 @@ def add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def run_explain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Ask and show, and return the exit code: 0 shown, 1 the call failed or nothing may take it, 2 wrongly used."""
     from junctor.cli.chat_report import explain
+    from junctor.cli.explain_report import read_plan
     from junctor.client import Client, JunctorRpcError
 
     target = find_target(options.target, environ)
@@ -66,19 +68,19 @@ def run_explain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except (WrongUseError, UnicodeError, ValueError) as problem:
         tell(str(problem) if isinstance(problem, WrongUseError) else "This cannot be sent: it is not text, or no number.")
         return 2
-    _show(found, options)
-    return 0 if found.candidates else 1
-
-
-def _show(found: "ExplainResponse", options: argparse.Namespace) -> None:
-
-    from junctor.cli.console import Console
-    from junctor.cli.explain_report import HEADINGS, excluded_cells, planned_cells, read_plan
-
     plan = read_plan(found)
     if options.json:
         show_json(plan)
-        return
+    else:
+        show_plan(plan)
+    return 0 if found.candidates else 1
+
+
+def show_plan(plan: "PlanRecord") -> None:
+    """Print a plan as tables: what would be tried, in order, and what would not be."""
+    from junctor.cli.console import Console
+    from junctor.cli.explain_report import HEADINGS, excluded_cells, planned_cells
+
     if plan.candidates:
         rows = (HEADINGS, *(planned_cells(place, row) for place, row in enumerate(plan.candidates, 1)))
         show_table("In this order", rows)

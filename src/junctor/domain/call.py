@@ -14,7 +14,7 @@ from junctor.domain.generation import Generation
 from junctor.domain.health import HealthSnapshot
 from junctor.domain.lease import SlotState
 from junctor.domain.money import NanoUsd
-from junctor.domain.routing import Adjustment, Attempt, Candidate, RoutingPreferences
+from junctor.domain.routing import Adjustment, Attempt, Candidate, Credential, RoutingPreferences
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -35,13 +35,13 @@ class Call(Struct, frozen=True, kw_only=True):
 class Snapshots(Struct, frozen=True):
     """Everything that planning looks at besides the call.
 
-    `credentials`: the names of the secrets at hand, by provider slug; like the catalogue, it is replaced and never changed.
+    `credentials`: those at hand, by provider slug, with weights above 0; like the catalogue, it is replaced and never changed.
     `seed` is the call's chance, a number of its own. `dialects`: the wire APIs that can be spoken, None for all.
     """
 
     catalog: Catalog
     health: HealthSnapshot
-    credentials: Mapping[str, tuple[str, ...]]
+    credentials: Mapping[str, tuple[Credential, ...]]
     now_ms: int
     seed: int = 0
     dialects: frozenset[str] | None = None

@@ -1,13 +1,12 @@
 """What would become of a request, without doing it: its plan, as the same seed and snapshots give it to a call.
 
 Nothing is asked of any provider, nothing is held, and no rate is used up. A request that nothing may take is no error here: its
-explanation says why.
+explanation says why. Credentials are counted and not named: their names are the operator's, and Explain is for every caller.
 """
 
 from msgspec import Struct
 
-from junctor.domain.call import Call
-from junctor.domain.health import EndpointHealth
+from junctor.domain.call import Call, Snapshots
 from junctor.domain.money import NanoUsd
 from junctor.domain.routing import Candidate, Exclusion
 from junctor.policy import ceilings, routing
@@ -15,12 +14,17 @@ from junctor.usecases.services import Services
 from junctor.usecases.trail import Trail
 
 
-class Explained(Struct, frozen=True):
-    """An endpoint that would be tried, the most that the request could cost there, and its health where that was measured."""
+class Explained(Struct, frozen=True, kw_only=True):
+    """An endpoint that would be tried, with what the plan knew of it, and the most that the request could cost there.
+
+    `cooling_count` of its `credential_count` credentials may not be used there for now.
+    """
 
     candidate: Candidate
     ceiling_nanousd: NanoUsd
-    health: EndpointHealth | None
+    purchase_fee_ppm: int = 0
+    credential_count: int = 0
+    cooling_count: int = 0
 
 
 class Explanation(Struct, frozen=True):
@@ -35,12 +39,17 @@ def explain(services: Services, call: Call, trail: Trail) -> Explanation:
     trail.requested_model = call.spec.model
     snapshots = services.snapshots()
     plan = routing.plan(call, snapshots)
-    candidates = tuple(
-        Explained(
-            candidate,
-            ceilings.of(call.spec, (candidate,), snapshots.now_ms).open_nanousd,
-            snapshots.health.endpoints.get(candidate.endpoint.id),
-        )
-        for candidate in plan.candidates
+    return Explanation(tuple(_explained(candidate, call, snapshots) for candidate in plan.candidates), plan.excluded)
+
+
+def _explained(candidate: Candidate, call: Call, snapshots: Snapshots) -> Explained:
+    provider = snapshots.catalog.providers[candidate.endpoint.provider]
+    credentials = snapshots.credentials.get(provider.slug, ())
+    cooling = candidate.health.cooling if candidate.health else frozenset()
+    return Explained(
+        candidate=candidate,
+        ceiling_nanousd=ceilings.of(call.spec, (candidate,), snapshots.now_ms).open_nanousd,
+        purchase_fee_ppm=provider.purchase_fee_ppm,
+        credential_count=len(credentials),
+        cooling_count=sum(each.name in cooling for each in credentials),
     )
-    return Explanation(candidates, plan.excluded)

@@ -22,57 +22,58 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from junctor.v1 import catalog_service_pb2 as junctor_dot_v1_dot_catalog__service__pb2
 from junctor.v1 import completion_pb2 as junctor_dot_v1_dot_completion__pb2
 from junctor.v1 import routing_pb2 as junctor_dot_v1_dot_routing__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fjunctor/v1/router_service.proto\x12\njunctor.v1\x1a\x1bjunctor/v1/completion.proto\x1a\x18junctor/v1/routing.proto\"\x98\x01\n\x0f\x43ompleteRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.junctor.v1.CompletionSpec\x12\x33\n\x0bpreferences\x18\x02 \x01(\x0b\x32\x1e.junctor.v1.RoutingPreferences\x12\x17\n\nrequest_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_request_id\"P\n\x04\x43ost\x12\x14\n\x0c\x63ost_nanousd\x18\x01 \x01(\x03\x12\x1d\n\x15upstream_cost_nanousd\x18\x02 \x01(\x03\x12\x13\n\x0b\x66\x65\x65_nanousd\x18\x03 \x01(\x03\"\x85\x02\n\x10\x43ompleteResponse\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12#\n\x07\x63hoices\x18\x02 \x03(\x0b\x32\x12.junctor.v1.Choice\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.junctor.v1.Usage\x12\x1e\n\x04\x63ost\x18\x04 \x01(\x0b\x32\x10.junctor.v1.Cost\x12\x17\n\x0f\x62illing_pending\x18\x05 \x01(\x08\x12&\n\x05route\x18\x06 \x01(\x0b\x32\x17.junctor.v1.RouteReport\x12\x1e\n\x16time_to_first_token_ms\x18\x07 \x01(\x03\x12\x12\n\nlatency_ms\x18\x08 \x01(\x03\"\x96\x01\n\rStreamRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.junctor.v1.CompletionSpec\x12\x33\n\x0bpreferences\x18\x02 \x01(\x0b\x32\x1e.junctor.v1.RoutingPreferences\x12\x17\n\nrequest_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_request_id\"9\n\x0eStreamResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.junctor.v1.StreamEvent\"\xb6\x01\n\x0bStreamEvent\x12$\n\x06opened\x18\x01 \x01(\x0b\x32\x12.junctor.v1.OpenedH\x00\x12\"\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x11.junctor.v1.DeltaH\x00\x12*\n\theartbeat\x18\x03 \x01(\x0b\x32\x15.junctor.v1.HeartbeatH\x00\x12(\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x14.junctor.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"R\n\x06Opened\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\"\x0b\n\tHeartbeat\"n\n\x0e\x46inishedChoice\x12\r\n\x05index\x18\x01 \x01(\x05\x12/\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x18.junctor.v1.FinishReason\x12\x1c\n\x14native_finish_reason\x18\x03 \x01(\t\"\xee\x01\n\x08\x46inished\x12+\n\x07\x63hoices\x18\x01 \x03(\x0b\x32\x1a.junctor.v1.FinishedChoice\x12 \n\x05usage\x18\x02 \x01(\x0b\x32\x11.junctor.v1.Usage\x12\x1e\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x10.junctor.v1.Cost\x12\x17\n\x0f\x62illing_pending\x18\x04 \x01(\x08\x12&\n\x05route\x18\x05 \x01(\x0b\x32\x17.junctor.v1.RouteReport\x12\x1e\n\x16time_to_first_token_ms\x18\x06 \x01(\x03\x12\x12\n\nlatency_ms\x18\x07 \x01(\x03\"o\n\x0e\x45xplainRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.junctor.v1.CompletionSpec\x12\x33\n\x0bpreferences\x18\x02 \x01(\x0b\x32\x1e.junctor.v1.RoutingPreferences\"\xa3\x02\n\x10PlannedCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x1c\n\x0f\x63\x65iling_nanousd\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12 \n\x13success_probability\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12,\n\x1f\x65xpected_time_to_first_token_ms\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x13\n\x06weight\x18\x07 \x01(\x01H\x03\x88\x01\x01\x42\x12\n\x10_ceiling_nanousdB\x16\n\x14_success_probabilityB\"\n _expected_time_to_first_token_msB\t\n\x07_weight\"U\n\x10\x45xcludedEndpoint\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"s\n\x0f\x45xplainResponse\x12\x30\n\ncandidates\x18\x01 \x03(\x0b\x32\x1c.junctor.v1.PlannedCandidate\x12.\n\x08\x65xcluded\x18\x02 \x03(\x0b\x32\x1c.junctor.v1.ExcludedEndpoint\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"M\n\nEmbedInput\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12&\n\x06tokens\x18\x02 \x01(\x0b\x32\x14.junctor.v1.TokenIdsH\x00\x42\x07\n\x05input\"\xcd\x02\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x06inputs\x18\x02 \x03(\x0b\x32\x16.junctor.v1.EmbedInput\x12\x17\n\ndimensions\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32!.junctor.v1.EmbedRequest.Encoding\x12\x33\n\x0bpreferences\x18\x05 \x01(\x0b\x32\x1e.junctor.v1.RoutingPreferences\x12\x17\n\nrequest_id\x18\x06 \x01(\tH\x01\x88\x01\x01\"L\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45NCODING_FLOAT\x10\x01\x12\x12\n\x0e\x45NCODING_BYTES\x10\x02\x42\r\n\x0b_dimensionsB\r\n\x0b_request_id\"@\n\tEmbedding\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0e\n\x06vector\x18\x02 \x03(\x02\x12\x14\n\x0cvector_bytes\x18\x03 \x01(\x0c\"\xe8\x01\n\rEmbedResponse\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12)\n\nembeddings\x18\x02 \x03(\x0b\x32\x15.junctor.v1.Embedding\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.junctor.v1.Usage\x12\x1e\n\x04\x63ost\x18\x04 \x01(\x0b\x32\x10.junctor.v1.Cost\x12\x17\n\x0f\x62illing_pending\x18\x05 \x01(\x08\x12&\n\x05route\x18\x06 \x01(\x0b\x32\x17.junctor.v1.RouteReport\x12\x12\n\nlatency_ms\x18\x07 \x01(\x03\x32\x9b\x02\n\rRouterService\x12\x45\n\x08\x43omplete\x12\x1b.junctor.v1.CompleteRequest\x1a\x1c.junctor.v1.CompleteResponse\x12\x41\n\x06Stream\x12\x19.junctor.v1.StreamRequest\x1a\x1a.junctor.v1.StreamResponse0\x01\x12\x42\n\x07\x45xplain\x12\x1a.junctor.v1.ExplainRequest\x1a\x1b.junctor.v1.ExplainResponse\x12<\n\x05\x45mbed\x12\x18.junctor.v1.EmbedRequest\x1a\x19.junctor.v1.EmbedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fjunctor/v1/router_service.proto\x12\njunctor.v1\x1a junctor/v1/catalog_service.proto\x1a\x1bjunctor/v1/completion.proto\x1a\x18junctor/v1/routing.proto\"\x98\x01\n\x0f\x43ompleteRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.junctor.v1.CompletionSpec\x12\x33\n\x0bpreferences\x18\x02 \x01(\x0b\x32\x1e.junctor.v1.RoutingPreferences\x12\x17\n\nrequest_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_request_id\"P\n\x04\x43ost\x12\x14\n\x0c\x63ost_nanousd\x18\x01 \x01(\x03\x12\x1d\n\x15upstream_cost_nanousd\x18\x02 \x01(\x03\x12\x13\n\x0b\x66\x65\x65_nanousd\x18\x03 \x01(\x03\"\x85\x02\n\x10\x43ompleteResponse\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12#\n\x07\x63hoices\x18\x02 \x03(\x0b\x32\x12.junctor.v1.Choice\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.junctor.v1.Usage\x12\x1e\n\x04\x63ost\x18\x04 \x01(\x0b\x32\x10.junctor.v1.Cost\x12\x17\n\x0f\x62illing_pending\x18\x05 \x01(\x08\x12&\n\x05route\x18\x06 \x01(\x0b\x32\x17.junctor.v1.RouteReport\x12\x1e\n\x16time_to_first_token_ms\x18\x07 \x01(\x03\x12\x12\n\nlatency_ms\x18\x08 \x01(\x03\"\x96\x01\n\rStreamRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.junctor.v1.CompletionSpec\x12\x33\n\x0bpreferences\x18\x02 \x01(\x0b\x32\x1e.junctor.v1.RoutingPreferences\x12\x17\n\nrequest_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_request_id\"9\n\x0eStreamResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.junctor.v1.StreamEvent\"\xb6\x01\n\x0bStreamEvent\x12$\n\x06opened\x18\x01 \x01(\x0b\x32\x12.junctor.v1.OpenedH\x00\x12\"\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x11.junctor.v1.DeltaH\x00\x12*\n\theartbeat\x18\x03 \x01(\x0b\x32\x15.junctor.v1.HeartbeatH\x00\x12(\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x14.junctor.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"R\n\x06Opened\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\"\x0b\n\tHeartbeat\"n\n\x0e\x46inishedChoice\x12\r\n\x05index\x18\x01 \x01(\x05\x12/\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x18.junctor.v1.FinishReason\x12\x1c\n\x14native_finish_reason\x18\x03 \x01(\t\"\xee\x01\n\x08\x46inished\x12+\n\x07\x63hoices\x18\x01 \x03(\x0b\x32\x1a.junctor.v1.FinishedChoice\x12 \n\x05usage\x18\x02 \x01(\x0b\x32\x11.junctor.v1.Usage\x12\x1e\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x10.junctor.v1.Cost\x12\x17\n\x0f\x62illing_pending\x18\x04 \x01(\x08\x12&\n\x05route\x18\x05 \x01(\x0b\x32\x17.junctor.v1.RouteReport\x12\x1e\n\x16time_to_first_token_ms\x18\x06 \x01(\x03\x12\x12\n\nlatency_ms\x18\x07 \x01(\x03\"o\n\x0e\x45xplainRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.junctor.v1.CompletionSpec\x12\x33\n\x0bpreferences\x18\x02 \x01(\x0b\x32\x1e.junctor.v1.RoutingPreferences\"\xb4\x05\n\x10PlannedCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x1c\n\x0f\x63\x65iling_nanousd\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12 \n\x13success_probability\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12,\n\x1f\x65xpected_time_to_first_token_ms\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x13\n\x06weight\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12\x1d\n\x10\x65xpected_nanousd\x18\x08 \x01(\x03H\x04\x88\x01\x01\x12\x18\n\x10purchase_fee_ppm\x18\t \x01(\x03\x12$\n\x17throughput_tokens_per_s\x18\n \x01(\x01H\x05\x88\x01\x01\x12\x11\n\tin_flight\x18\x0b \x01(\x05\x12\x0c\n\x04open\x18\x0c \x01(\x08\x12)\n\nopen_cause\x18\r \x01(\x0e\x32\x15.junctor.v1.OpenCause\x12\x1a\n\ropen_until_ms\x18\x0e \x01(\x03H\x06\x88\x01\x01\x12\r\n\x05probe\x18\x0f \x01(\x08\x12\x10\n\x08\x64\x65graded\x18\x10 \x01(\x08\x12\x0c\n\x04\x66ull\x18\x11 \x01(\x08\x12\x11\n\x04ramp\x18\x12 \x01(\x01H\x07\x88\x01\x01\x12\x18\n\x10\x63redential_count\x18\x13 \x01(\x05\x12 \n\x18\x63ooling_credential_count\x18\x14 \x01(\x05\x42\x12\n\x10_ceiling_nanousdB\x16\n\x14_success_probabilityB\"\n _expected_time_to_first_token_msB\t\n\x07_weightB\x13\n\x11_expected_nanousdB\x1a\n\x18_throughput_tokens_per_sB\x10\n\x0e_open_until_msB\x07\n\x05_ramp\"U\n\x10\x45xcludedEndpoint\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"s\n\x0f\x45xplainResponse\x12\x30\n\ncandidates\x18\x01 \x03(\x0b\x32\x1c.junctor.v1.PlannedCandidate\x12.\n\x08\x65xcluded\x18\x02 \x03(\x0b\x32\x1c.junctor.v1.ExcludedEndpoint\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"M\n\nEmbedInput\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12&\n\x06tokens\x18\x02 \x01(\x0b\x32\x14.junctor.v1.TokenIdsH\x00\x42\x07\n\x05input\"\xcd\x02\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x06inputs\x18\x02 \x03(\x0b\x32\x16.junctor.v1.EmbedInput\x12\x17\n\ndimensions\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32!.junctor.v1.EmbedRequest.Encoding\x12\x33\n\x0bpreferences\x18\x05 \x01(\x0b\x32\x1e.junctor.v1.RoutingPreferences\x12\x17\n\nrequest_id\x18\x06 \x01(\tH\x01\x88\x01\x01\"L\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45NCODING_FLOAT\x10\x01\x12\x12\n\x0e\x45NCODING_BYTES\x10\x02\x42\r\n\x0b_dimensionsB\r\n\x0b_request_id\"@\n\tEmbedding\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0e\n\x06vector\x18\x02 \x03(\x02\x12\x14\n\x0cvector_bytes\x18\x03 \x01(\x0c\"\xe8\x01\n\rEmbedResponse\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12)\n\nembeddings\x18\x02 \x03(\x0b\x32\x15.junctor.v1.Embedding\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.junctor.v1.Usage\x12\x1e\n\x04\x63ost\x18\x04 \x01(\x0b\x32\x10.junctor.v1.Cost\x12\x17\n\x0f\x62illing_pending\x18\x05 \x01(\x08\x12&\n\x05route\x18\x06 \x01(\x0b\x32\x17.junctor.v1.RouteReport\x12\x12\n\nlatency_ms\x18\x07 \x01(\x03\x32\x9b\x02\n\rRouterService\x12\x45\n\x08\x43omplete\x12\x1b.junctor.v1.CompleteRequest\x1a\x1c.junctor.v1.CompleteResponse\x12\x41\n\x06Stream\x12\x19.junctor.v1.StreamRequest\x1a\x1a.junctor.v1.StreamResponse0\x01\x12\x42\n\x07\x45xplain\x12\x1a.junctor.v1.ExplainRequest\x1a\x1b.junctor.v1.ExplainResponse\x12<\n\x05\x45mbed\x12\x18.junctor.v1.EmbedRequest\x1a\x19.junctor.v1.EmbedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'junctor.v1.router_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COMPLETEREQUEST']._serialized_start=103
-  _globals['_COMPLETEREQUEST']._serialized_end=255
-  _globals['_COST']._serialized_start=257
-  _globals['_COST']._serialized_end=337
-  _globals['_COMPLETERESPONSE']._serialized_start=340
-  _globals['_COMPLETERESPONSE']._serialized_end=601
-  _globals['_STREAMREQUEST']._serialized_start=604
-  _globals['_STREAMREQUEST']._serialized_end=754
-  _globals['_STREAMRESPONSE']._serialized_start=756
-  _globals['_STREAMRESPONSE']._serialized_end=813
-  _globals['_STREAMEVENT']._serialized_start=816
-  _globals['_STREAMEVENT']._serialized_end=998
-  _globals['_OPENED']._serialized_start=1000
-  _globals['_OPENED']._serialized_end=1082
-  _globals['_HEARTBEAT']._serialized_start=1084
-  _globals['_HEARTBEAT']._serialized_end=1095
-  _globals['_FINISHEDCHOICE']._serialized_start=1097
-  _globals['_FINISHEDCHOICE']._serialized_end=1207
-  _globals['_FINISHED']._serialized_start=1210
-  _globals['_FINISHED']._serialized_end=1448
-  _globals['_EXPLAINREQUEST']._serialized_start=1450
-  _globals['_EXPLAINREQUEST']._serialized_end=1561
-  _globals['_PLANNEDCANDIDATE']._serialized_start=1564
-  _globals['_PLANNEDCANDIDATE']._serialized_end=1855
-  _globals['_EXCLUDEDENDPOINT']._serialized_start=1857
-  _globals['_EXCLUDEDENDPOINT']._serialized_end=1942
-  _globals['_EXPLAINRESPONSE']._serialized_start=1944
-  _globals['_EXPLAINRESPONSE']._serialized_end=2059
-  _globals['_TOKENIDS']._serialized_start=2061
-  _globals['_TOKENIDS']._serialized_end=2084
-  _globals['_EMBEDINPUT']._serialized_start=2086
-  _globals['_EMBEDINPUT']._serialized_end=2163
-  _globals['_EMBEDREQUEST']._serialized_start=2166
-  _globals['_EMBEDREQUEST']._serialized_end=2499
-  _globals['_EMBEDREQUEST_ENCODING']._serialized_start=2393
-  _globals['_EMBEDREQUEST_ENCODING']._serialized_end=2469
-  _globals['_EMBEDDING']._serialized_start=2501
-  _globals['_EMBEDDING']._serialized_end=2565
-  _globals['_EMBEDRESPONSE']._serialized_start=2568
-  _globals['_EMBEDRESPONSE']._serialized_end=2800
-  _globals['_ROUTERSERVICE']._serialized_start=2803
-  _globals['_ROUTERSERVICE']._serialized_end=3086
+  _globals['_COMPLETEREQUEST']._serialized_start=137
+  _globals['_COMPLETEREQUEST']._serialized_end=289
+  _globals['_COST']._serialized_start=291
+  _globals['_COST']._serialized_end=371
+  _globals['_COMPLETERESPONSE']._serialized_start=374
+  _globals['_COMPLETERESPONSE']._serialized_end=635
+  _globals['_STREAMREQUEST']._serialized_start=638
+  _globals['_STREAMREQUEST']._serialized_end=788
+  _globals['_STREAMRESPONSE']._serialized_start=790
+  _globals['_STREAMRESPONSE']._serialized_end=847
+  _globals['_STREAMEVENT']._serialized_start=850
+  _globals['_STREAMEVENT']._serialized_end=1032
+  _globals['_OPENED']._serialized_start=1034
+  _globals['_OPENED']._serialized_end=1116
+  _globals['_HEARTBEAT']._serialized_start=1118
+  _globals['_HEARTBEAT']._serialized_end=1129
+  _globals['_FINISHEDCHOICE']._serialized_start=1131
+  _globals['_FINISHEDCHOICE']._serialized_end=1241
+  _globals['_FINISHED']._serialized_start=1244
+  _globals['_FINISHED']._serialized_end=1482
+  _globals['_EXPLAINREQUEST']._serialized_start=1484
+  _globals['_EXPLAINREQUEST']._serialized_end=1595
+  _globals['_PLANNEDCANDIDATE']._serialized_start=1598
+  _globals['_PLANNEDCANDIDATE']._serialized_end=2290
+  _globals['_EXCLUDEDENDPOINT']._serialized_start=2292
+  _globals['_EXCLUDEDENDPOINT']._serialized_end=2377
+  _globals['_EXPLAINRESPONSE']._serialized_start=2379
+  _globals['_EXPLAINRESPONSE']._serialized_end=2494
+  _globals['_TOKENIDS']._serialized_start=2496
+  _globals['_TOKENIDS']._serialized_end=2519
+  _globals['_EMBEDINPUT']._serialized_start=2521
+  _globals['_EMBEDINPUT']._serialized_end=2598
+  _globals['_EMBEDREQUEST']._serialized_start=2601
+  _globals['_EMBEDREQUEST']._serialized_end=2934
+  _globals['_EMBEDREQUEST_ENCODING']._serialized_start=2828
+  _globals['_EMBEDREQUEST_ENCODING']._serialized_end=2904
+  _globals['_EMBEDDING']._serialized_start=2936
+  _globals['_EMBEDDING']._serialized_end=3000
+  _globals['_EMBEDRESPONSE']._serialized_start=3003
+  _globals['_EMBEDRESPONSE']._serialized_end=3235
+  _globals['_ROUTERSERVICE']._serialized_start=3238
+  _globals['_ROUTERSERVICE']._serialized_end=3521
 # @@protoc_insertion_point(module_scope)

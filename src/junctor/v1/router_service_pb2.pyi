@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from junctor.v1 import catalog_service_pb2 as _catalog_service_pb2
 from junctor.v1 import completion_pb2 as _completion_pb2
 from junctor.v1 import routing_pb2 as _routing_pb2
 import builtins as _builtins
@@ -427,6 +428,19 @@ class PlannedCandidate(_message.Message):
     SUCCESS_PROBABILITY_FIELD_NUMBER: _builtins.int
     EXPECTED_TIME_TO_FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    EXPECTED_NANOUSD_FIELD_NUMBER: _builtins.int
+    PURCHASE_FEE_PPM_FIELD_NUMBER: _builtins.int
+    THROUGHPUT_TOKENS_PER_S_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    OPEN_CAUSE_FIELD_NUMBER: _builtins.int
+    OPEN_UNTIL_MS_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
+    RAMP_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_COUNT_FIELD_NUMBER: _builtins.int
+    COOLING_CREDENTIAL_COUNT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model."""
     provider: _builtins.str
@@ -441,6 +455,32 @@ class PlannedCandidate(_message.Message):
     """The time to first token to expect, in milliseconds."""
     weight: _builtins.float
     """Its weight in the draw, 0 to 1."""
+    expected_nanousd: _builtins.int
+    """What the request is expected to cost there, in 1e-9 USD: what is charged, without the purchase fee."""
+    purchase_fee_ppm: _builtins.int
+    """What buying the provider's credits costs on top of its prices, in millionths of them; it counts in the order."""
+    throughput_tokens_per_s: _builtins.float
+    """The tokens a second to expect."""
+    in_flight: _builtins.int
+    """How many calls this instance has under way there."""
+    open: _builtins.bool
+    """Whether its breaker is open, so that it is tried after all others."""
+    open_cause: _catalog_service_pb2.OpenCause.ValueType
+    """Why its breaker is open."""
+    open_until_ms: _builtins.int
+    """Until when its breaker is open, in Unix milliseconds; absent if it is not, or that is not known."""
+    probe: _builtins.bool
+    """Whether it is tried although its breaker is open, to see whether it is back."""
+    degraded: _builtins.bool
+    """Whether it fails so often that sound ones go before it."""
+    full: _builtins.bool
+    """Whether it has as many calls under way as it bore when it last asked to slow down."""
+    ramp: _builtins.float
+    """The share of its calls that it gets so far, 0 to 1, after its breaker closed."""
+    credential_count: _builtins.int
+    """How many credentials of the server open it."""
+    cooling_credential_count: _builtins.int
+    """How many of these it is not to be asked with for now. If all, it is tried after all others."""
     def __init__(
         self,
         *,
@@ -451,25 +491,54 @@ class PlannedCandidate(_message.Message):
         success_probability: _builtins.float | None = ...,
         expected_time_to_first_token_ms: _builtins.int | None = ...,
         weight: _builtins.float | None = ...,
+        expected_nanousd: _builtins.int | None = ...,
+        purchase_fee_ppm: _builtins.int = ...,
+        throughput_tokens_per_s: _builtins.float | None = ...,
+        in_flight: _builtins.int = ...,
+        open: _builtins.bool = ...,
+        open_cause: _catalog_service_pb2.OpenCause.ValueType = ...,
+        open_until_ms: _builtins.int | None = ...,
+        probe: _builtins.bool = ...,
+        degraded: _builtins.bool = ...,
+        full: _builtins.bool = ...,
+        ramp: _builtins.float | None = ...,
+        credential_count: _builtins.int = ...,
+        cooling_credential_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ceiling_nanousd", b"_ceiling_nanousd", "_expected_time_to_first_token_ms", b"_expected_time_to_first_token_ms", "_success_probability", b"_success_probability", "_weight", b"_weight", "ceiling_nanousd", b"ceiling_nanousd", "expected_time_to_first_token_ms", b"expected_time_to_first_token_ms", "success_probability", b"success_probability", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ceiling_nanousd", b"_ceiling_nanousd", "_expected_nanousd", b"_expected_nanousd", "_expected_time_to_first_token_ms", b"_expected_time_to_first_token_ms", "_open_until_ms", b"_open_until_ms", "_ramp", b"_ramp", "_success_probability", b"_success_probability", "_throughput_tokens_per_s", b"_throughput_tokens_per_s", "_weight", b"_weight", "ceiling_nanousd", b"ceiling_nanousd", "expected_nanousd", b"expected_nanousd", "expected_time_to_first_token_ms", b"expected_time_to_first_token_ms", "open_until_ms", b"open_until_ms", "ramp", b"ramp", "success_probability", b"success_probability", "throughput_tokens_per_s", b"throughput_tokens_per_s", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ceiling_nanousd", b"_ceiling_nanousd", "_expected_time_to_first_token_ms", b"_expected_time_to_first_token_ms", "_success_probability", b"_success_probability", "_weight", b"_weight", "ceiling_nanousd", b"ceiling_nanousd", "endpoint", b"endpoint", "expected_time_to_first_token_ms", b"expected_time_to_first_token_ms", "model", b"model", "provider", b"provider", "success_probability", b"success_probability", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ceiling_nanousd", b"_ceiling_nanousd", "_expected_nanousd", b"_expected_nanousd", "_expected_time_to_first_token_ms", b"_expected_time_to_first_token_ms", "_open_until_ms", b"_open_until_ms", "_ramp", b"_ramp", "_success_probability", b"_success_probability", "_throughput_tokens_per_s", b"_throughput_tokens_per_s", "_weight", b"_weight", "ceiling_nanousd", b"ceiling_nanousd", "cooling_credential_count", b"cooling_credential_count", "credential_count", b"credential_count", "degraded", b"degraded", "endpoint", b"endpoint", "expected_nanousd", b"expected_nanousd", "expected_time_to_first_token_ms", b"expected_time_to_first_token_ms", "full", b"full", "in_flight", b"in_flight", "model", b"model", "open", b"open", "open_cause", b"open_cause", "open_until_ms", b"open_until_ms", "probe", b"probe", "provider", b"provider", "purchase_fee_ppm", b"purchase_fee_ppm", "ramp", b"ramp", "success_probability", b"success_probability", "throughput_tokens_per_s", b"throughput_tokens_per_s", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ceiling_nanousd: _TypeAlias = _typing.Literal["ceiling_nanousd"]  # noqa: Y015
     _WhichOneofArgType__ceiling_nanousd: _TypeAlias = _typing.Literal["_ceiling_nanousd", b"_ceiling_nanousd"]  # noqa: Y015
+    _WhichOneofReturnType__expected_nanousd: _TypeAlias = _typing.Literal["expected_nanousd"]  # noqa: Y015
+    _WhichOneofArgType__expected_nanousd: _TypeAlias = _typing.Literal["_expected_nanousd", b"_expected_nanousd"]  # noqa: Y015
     _WhichOneofReturnType__expected_time_to_first_token_ms: _TypeAlias = _typing.Literal["expected_time_to_first_token_ms"]  # noqa: Y015
     _WhichOneofArgType__expected_time_to_first_token_ms: _TypeAlias = _typing.Literal["_expected_time_to_first_token_ms", b"_expected_time_to_first_token_ms"]  # noqa: Y015
+    _WhichOneofReturnType__open_until_ms: _TypeAlias = _typing.Literal["open_until_ms"]  # noqa: Y015
+    _WhichOneofArgType__open_until_ms: _TypeAlias = _typing.Literal["_open_until_ms", b"_open_until_ms"]  # noqa: Y015
+    _WhichOneofReturnType__ramp: _TypeAlias = _typing.Literal["ramp"]  # noqa: Y015
+    _WhichOneofArgType__ramp: _TypeAlias = _typing.Literal["_ramp", b"_ramp"]  # noqa: Y015
     _WhichOneofReturnType__success_probability: _TypeAlias = _typing.Literal["success_probability"]  # noqa: Y015
     _WhichOneofArgType__success_probability: _TypeAlias = _typing.Literal["_success_probability", b"_success_probability"]  # noqa: Y015
+    _WhichOneofReturnType__throughput_tokens_per_s: _TypeAlias = _typing.Literal["throughput_tokens_per_s"]  # noqa: Y015
+    _WhichOneofArgType__throughput_tokens_per_s: _TypeAlias = _typing.Literal["_throughput_tokens_per_s", b"_throughput_tokens_per_s"]  # noqa: Y015
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ceiling_nanousd) -> _WhichOneofReturnType__ceiling_nanousd | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_nanousd) -> _WhichOneofReturnType__expected_nanousd | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_time_to_first_token_ms) -> _WhichOneofReturnType__expected_time_to_first_token_ms | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__open_until_ms) -> _WhichOneofReturnType__open_until_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ramp) -> _WhichOneofReturnType__ramp | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__success_probability) -> _WhichOneofReturnType__success_probability | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__throughput_tokens_per_s) -> _WhichOneofReturnType__throughput_tokens_per_s | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 

@@ -1,15 +1,8 @@
-"""What a request would cost at each endpoint, and which endpoints belong together in the order.
+"""What a request would cost at each endpoint, and in which rank that stands.
 
-An offer is an endpoint that may take the call, with the price in force, the cost to expect and a rank. Ranks are the soft
-order: a lower one goes first whatever the price. From the weightiest:
-
-- how many of tools, response format and reasoning it would have to drop;
-- whether the request may not fit into its context;
-- whether it misses what is preferred (throughput, time to first token); what is not measured is not missed;
-- its health: sound, degraded, its breaker open;
-- whether it is an aggregator, which goes after direct endpoints.
-
-A caller's own sort asks of the last two only whether a breaker is open: he wants the cheapest, not the best.
+An offer is an endpoint that may take the call, with the price in force, the cost to expect and a rank (`ranks`). What a price
+is for decides what is in it: `max_price` is asked of the prices as listed, and the cost to expect is what the account would be
+charged. The order goes by the effective cost, which has on top what buying the provider's credits costs.
 """
 
 from collections.abc import Sequence
@@ -22,10 +15,10 @@ from junctor.domain.health import EndpointHealth, Percentiles
 from junctor.domain.money import PICO_IN_NANO, NanoUsd
 from junctor.domain.routing import Exclusion, MaxPrice, RoutingPreferences
 from junctor.policy import bounds
+from junctor.policy.routing import ranks
 from junctor.policy.routing.asking import Asked
 from junctor.policy.routing.prepared import Card, Row, Units, service_tier
 
-_DEGRADED, _OPEN, _MISSED, _TIGHT, _DROPPED = 2, 4, 8, 16, 32
 _LEAST_PICOUSD = 1.0
 """What even a free request counts for: its weight would be infinite else."""
 
@@ -33,14 +26,15 @@ _LEAST_PICOUSD = 1.0
 class Offer(Struct, gc=False):
     """An endpoint that may take a call. `cost_picousd` is what the whole request is expected to cost, never nothing.
 
-    `weight` is by the cost and the chance of an answer, both squared, and the ramp. `share` is its part of what was drawn from,
-    once it was drawn; `taken`: whether it has a place.
+    `effective_picousd` has on top what the credits for it cost; `weight` is by that and the chance of an answer, both squared,
+    and the ramp. `share` is its part of what was drawn from, once it was drawn; `taken`: whether it has a place.
     """
 
     row: Row
     card: Card
     units: Units
     cost_picousd: float
+    effective_picousd: float
     weight: float
     rank: int
     health: EndpointHealth | None = None
@@ -79,16 +73,26 @@ def offers(
         rank = 0 if as_sorted else row.rank
         health = measured.get(row.endpoint.id) if measured else None
         if health is None:
-            found.append(Offer(row, card, units, cost, 1.0 / (cost * cost), rank))
+            effective = cost * row.fee
+            found.append(Offer(row, card, units, cost, effective, 1.0 / (effective * effective), rank))
             continue
         cost -= tokens_in * health.cache_read_share * (units.input - units.cache_read)
-        chance = health.success_probability / cost
-        if health.open:
-            rank += _OPEN
-        elif health.degraded and not as_sorted:
-            rank += _DEGRADED
-        found.append(Offer(row, card, units, cost, chance * chance * health.ramp, rank, health))
+        effective = cost * row.fee
+        chance = health.success_probability / effective
+        if health.open or (health.cooling and is_cooling(row, health)):
+            rank += ranks.OPEN
+        elif not as_sorted:
+            if health.degraded:
+                rank += ranks.DEGRADED
+            if health.full:
+                rank += ranks.FULL
+        found.append(Offer(row, card, units, cost, effective, chance * chance * health.ramp, rank, health))
     return found, refused
+
+
+def is_cooling(row: Row, health: EndpointHealth) -> bool:
+    """Tell whether an endpoint has credentials, and may not be asked with any of them for now."""
+    return bool(row.held.names) and health.cooling.issuperset(row.held.names)
 
 
 def demote(found: Sequence[Offer], asked: Asked, preferences: RoutingPreferences) -> None:
@@ -97,12 +101,12 @@ def demote(found: Sequence[Offer], asked: Asked, preferences: RoutingPreferences
     prefers = preferences.preferred_min_throughput is not None or preferences.preferred_max_latency_ms is not None
     for offer in found:
         if needed > offer.row.context_tokens:
-            offer.rank += _TIGHT
+            offer.rank += ranks.TIGHT
         for name in wished:
             if name not in offer.row.parameters:
-                offer.rank += _DROPPED
+                offer.rank += ranks.DROPPED
         if prefers and offer.health is not None and _misses(offer.health, preferences):
-            offer.rank += _MISSED
+            offer.rank += ranks.MISSED
 
 
 def _exceeds(units: Units, most: MaxPrice) -> bool:

@@ -5,7 +5,11 @@ with less to wait for is taken: its time to first token times the calls it has u
 measured for both, the first drawn is taken. The two may be the same endpoint: else, of two endpoints, the faster one would be
 taken always, whatever it costs. A conversation that has a home goes there first.
 
-`order` and `sort` switch all this off: listed providers first, in their order, and the rest by what is sorted by, else by cost.
+Before all of these goes an endpoint that is to be probed, as it can come back in no other way: one at a time, where it has what
+the call needs as well as any other, and where others may take over if it is still down.
+
+`order` and `sort` switch all this off, the probe too: listed providers first, in their order, and the rest by what is sorted
+by, else by cost.
 """
 
 import hashlib
@@ -16,30 +20,51 @@ from math import inf
 from struct import unpack
 from typing import Final
 
-from junctor.domain.call import Call
 from junctor.domain.routing import SortBy
-from junctor.policy.routing import sticky
-from junctor.policy.routing.offers import Offer
+from junctor.policy.routing import ranks, rendezvous, sticky
+from junctor.policy.routing.offers import Offer, is_cooling
 
 DRAWS_A_PLACE: Final = 2
 _NUMBER_BYTES: Final = 8
 
 
-def drawn(found: Sequence[Offer], call: Call, model: str, seed: int, places: int) -> list[Offer]:
-    """Return the offers of one model for the first so many places."""
-    taken: list[Offer] = []
-    chances = iter(_chances(f"{seed}/{model}", places))
-    for rank in sorted({offer.rank for offer in found}):
-        group = [offer for offer in found if offer.rank == rank]
+class Chance:
+    """What decides where a draw does: the call's seed, and a number that stands for its conversation, None if it has none."""
+
+    __slots__ = ("_of_seed", "conversation", "seed")
+
+    def __init__(self, seed: int, conversation: int | None) -> None:
+        self.seed = seed
+        self.conversation = conversation
+        self._of_seed: int | None = None
+
+    @property
+    def of_seed(self) -> int:
+        """A number that follows from the seed and shows nothing of its pattern; few plans need it."""
+        if self._of_seed is None:
+            self._of_seed = rendezvous.number(str(self.seed))
+        return self._of_seed
+
+
+def drawn(found: Sequence[Offer], chance: Chance, places: int, *, probing: bool) -> list[Offer]:
+    """Return the offers of one model for the first so many places. `probing`: whether one may be tried before all others."""
+    if not found:
+        return []
+    present = sorted({offer.rank for offer in found})
+    taken = _probe(found, present, chance.seed) if probing and present[-1] >= ranks.OPEN else []
+    chances = iter(_chances(f"{chance.seed}/{found[0].row.endpoint.model}", places))
+    for place, rank in enumerate(present):
+        group, begun = [offer for offer in found if offer.rank == rank and not offer.taken], len(taken)
         weights = [offer.weight for offer in group]
         total = sum(weights)
-        home = sticky.home(group, call) if not taken and len(group) > 1 else None
-        if home is not None:
-            taken.append(group.pop(home))
-            del weights[home]
+        if chance.conversation is not None and not place and len(group) > 1:
+            home = sticky.home(group, chance.conversation)
+            if home is not None:
+                taken.append(group.pop(home))
+                del weights[home]
         _draw(group, weights, chances, taken, places)
-        for offer in taken:
-            if offer.share is None and total:
+        if total:
+            for offer in taken[begun:]:
                 offer.share = offer.weight / total
         if len(taken) == places:
             break
@@ -52,7 +77,7 @@ def sorted_by(found: Sequence[Offer], by: SortBy | None, order: Sequence[str]) -
 
     def key(offer: Offer) -> tuple[int, int, float, float, int]:
         row = offer.row
-        return listed.get(row.provider, len(order)), offer.rank, _value(offer, by), offer.cost_picousd, row.rank
+        return listed.get(row.provider, len(order)), offer.rank, _value(offer, by), offer.effective_picousd, row.rank
 
     return sorted(found, key=key)
 
@@ -60,12 +85,27 @@ def sorted_by(found: Sequence[Offer], by: SortBy | None, order: Sequence[str]) -
 def _value(offer: Offer, by: SortBy | None) -> float:
     health = offer.health
     if by is None or by is SortBy.PRICE:
-        return offer.cost_picousd
+        return offer.effective_picousd
     if by is SortBy.LATENCY:
         first = health.time_to_first_token_ms if health else None
         return inf if first is None else first
     speed = health.throughput_tokens_per_s if health else None
     return inf if speed is None else -speed
+
+
+def _probe(found: Sequence[Offer], present: Sequence[int], seed: int) -> list[Offer]:
+    """Take the offer that is to be probed, if there is one; if there are several, any of them."""
+    least = min(map(ranks.need, present))
+    due = [offer for offer in found if offer.rank & ranks.OPEN and ranks.need(offer.rank) == least and _is_due(offer)]
+    if not due:
+        return []
+    probe = due[seed % len(due)]
+    probe.taken = True
+    return [probe]
+
+
+def _is_due(offer: Offer) -> bool:
+    return offer.health is not None and offer.health.probe and not is_cooling(offer.row, offer.health)
 
 
 def _draw(group: list[Offer], weights: list[float], chances: Iterator[float], taken: list[Offer], places: int) -> None:

@@ -12,10 +12,11 @@ from msgspec import Struct
 from junctor.domain.call import Call, Snapshots
 from junctor.domain.catalog import Catalog
 from junctor.domain.errors import ModelNotAllowedError
-from junctor.domain.routing import Candidate, Exclusion, Partition, Plan, SortBy
-from junctor.policy.routing import filters, offers, ordering, resolving
+from junctor.domain.routing import Candidate, Exclusion, Partition, Plan, RoutingPreferences, SortBy
+from junctor.policy.routing import credentials, filters, offers, ordering, resolving, sticky
 from junctor.policy.routing.asking import Asked, asked_of
 from junctor.policy.routing.offers import Offer
+from junctor.policy.routing.ordering import Chance
 from junctor.policy.routing.prepared import Prepared, Row, prepared
 from junctor.policy.routing.resolving import Target
 
@@ -40,14 +41,15 @@ def plan(call: Call, snapshots: Snapshots) -> Plan:
     known = prepared(snapshots)
     filters.check_providers(call, snapshots.catalog)
     targets = resolving.targets(call, known)
-    asked = asked_of(call.spec)
+    asked, chance = asked_of(call.spec), Chance(snapshots.seed, sticky.conversation(call))
     allowed, excluded = _allowed(call, targets, snapshots.catalog)
     candidates: list[Candidate] = []
     for pool in _pools(call, allowed):
         rows, filtered = _rows(pool, call, asked, known)
         found, unpriced = offers.offers(rows, call, asked, snapshots, as_sorted=pool.by is not None)
-        taken = _ordered(found, pool, call, asked, snapshots.seed)
-        candidates += map(_candidate, taken)
+        offers.demote(found, asked, call.preferences)
+        taken = _ordered(found, pool, call.preferences, chance)
+        candidates += [_candidate(offer, chance) for offer in taken]
         excluded += filtered
         excluded += unpriced
         excluded += _left(found, taken, call)
@@ -91,11 +93,9 @@ def _rows(pool: _Pool, call: Call, asked: Asked, known: Prepared) -> tuple[list[
     return rows, excluded
 
 
-def _ordered(found: Sequence[Offer], pool: _Pool, call: Call, asked: Asked, seed: int) -> list[Offer]:
-    preferences = call.preferences
-    offers.demote(found, asked, preferences)
+def _ordered(found: Sequence[Offer], pool: _Pool, preferences: RoutingPreferences, chance: Chance) -> list[Offer]:
     if pool.by is None and not preferences.order:
-        taken = ordering.drawn(found, call, pool.models[0], seed, CANDIDATES_MAX)
+        taken = ordering.drawn(found, chance, CANDIDATES_MAX, probing=preferences.allow_fallbacks)
     else:
         taken = _first_of_each(ordering.sorted_by(found, pool.by, preferences.order))
     return taken if preferences.allow_fallbacks or preferences.order else taken[:1]
@@ -113,9 +113,25 @@ def _first_of_each(found: Sequence[Offer]) -> list[Offer]:
     return taken
 
 
-def _candidate(offer: Offer) -> Candidate:
+def _candidate(offer: Offer, chance: Chance) -> Candidate:
     row = offer.row
-    return Candidate(row.endpoint, row.credential, offer.card.card, expected_nanousd=offer.expected_nanousd, weight=offer.share)
+    names = row.held.names if len(row.held.names) <= 1 else _credentials(offer, chance)
+    return Candidate(
+        row.endpoint,
+        names[0] if names else None,
+        offer.card.card,
+        expected_nanousd=offer.expected_nanousd,
+        weight=offer.share,
+        spare=names[1:],
+        health=offer.health,
+    )
+
+
+def _credentials(offer: Offer, chance: Chance) -> tuple[str, ...]:
+    """Name the credentials to ask an endpoint with that has several, in order."""
+    kept = chance.conversation if sticky.caches(offer) else None
+    cooling = offer.health.cooling if offer.health else frozenset()
+    return credentials.drawn(offer.row.held, cooling, chance.of_seed if kept is None else kept)
 
 
 def _left(found: Sequence[Offer], taken: Sequence[Offer], call: Call) -> list[Exclusion]:

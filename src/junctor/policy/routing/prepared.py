@@ -5,7 +5,6 @@ a call is kept. The reasons that hold for every call are found here: NOT_RUNNING
 PRICE_UNKNOWN where there is no price at any time, and PAID where the model is a `:free` one and the endpoint is not.
 """
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Final
@@ -17,14 +16,17 @@ from junctor.domain.call import Snapshots
 from junctor.domain.catalog import Catalog, DataPolicy, Endpoint, PriceCard, PriceParts
 from junctor.domain.completion import CompletionSpec
 from junctor.domain.money import PicoUsd
-from junctor.domain.routing import Exclusion
+from junctor.domain.routing import Credential, Exclusion
 from junctor.policy import pricing
+from junctor.policy.routing import credentials, ranks, rendezvous
+from junctor.policy.routing.credentials import Held
 
 FREE_VARIANT: Final = ":free"
 _KEPT: Final = 4
 """Catalogues that are remembered: the one in force, the one before it, and a test's."""
 _UNBOUNDED: Final = 1 << 62
 """What stands for a limit that is not known: more than any request may ask."""
+_PPM: Final = 1_000_000
 
 
 class Units(Struct, frozen=True):
@@ -76,13 +78,15 @@ class Card:
 class Row(Struct, frozen=True, kw_only=True, gc=False):
     """An endpoint that nothing speaks against before a call is known. `always` is its card, where it has one that never ends.
 
-    `rank` is 1 for an aggregator. `hashed` is a number of 64 bits that stands for it. `beyond` is its exclusion where others go
-    before it.
+    `held` are the credentials that open it. `fee` is what its prices are multiplied by for what buying its provider's credits
+    costs. `rank` is what its provider gives it. `hashed` is a number that stands for it. `beyond` is its exclusion where others
+    go before it.
     """
 
     endpoint: Endpoint
     provider: str
-    credential: str | None
+    held: Held
+    fee: float
     cards: tuple[Card, ...]
     always: Card | None
     parameters: frozenset[str]
@@ -116,7 +120,7 @@ class Prepared:
 
     def __init__(self, snapshots: Snapshots) -> None:
         self.catalog: Catalog = snapshots.catalog
-        self.credentials: Mapping[str, tuple[str, ...]] = snapshots.credentials
+        self.credentials: Mapping[str, tuple[Credential, ...]] = snapshots.credentials
         self.dialects = snapshots.dialects
         self.aliases = {alias: model.slug for model in self.catalog.models.values() for alias in model.aliases}
         self._served: dict[str, Served] = {}
@@ -170,7 +174,8 @@ class Prepared:
         return Row(
             endpoint=endpoint,
             provider=endpoint.provider,
-            credential=present[0] if present else None,
+            held=credentials.held(endpoint.provider, present),
+            fee=1 + provider.purchase_fee_ppm / _PPM,
             cards=cards,
             always=cards[0] if unbounded else None,
             parameters=frozenset(endpoint.parameters),
@@ -179,8 +184,8 @@ class Prepared:
             context_tokens=endpoint.context_tokens or _UNBOUNDED,
             output_tokens_max=endpoint.output_tokens_max or _UNBOUNDED,
             policy=endpoint.data_policy or provider.data_policy,
-            rank=int(provider.aggregator),
-            hashed=int.from_bytes(hashlib.blake2b(endpoint.id.encode(), digest_size=8).digest()),
+            rank=ranks.AGGREGATOR if provider.aggregator else 0,
+            hashed=rendezvous.number(endpoint.id),
             beyond=Exclusion(endpoint, "BEYOND_FALLBACK_LIMIT"),
         )
 

@@ -3,47 +3,50 @@
 A conversation is named by its session, else by its prompt cache key, else - from its second turn on, as before it nothing is
 cached - by its opening: the first instruction and the first message that is none. Of the endpoints that read their cache for
 less, each conversation has its own by rendezvous hashing, so that one endpoint's end moves only its own conversations. The hash
-is weighted by list prices: conversations spread as the draw would spread calls, and a conversation that grows does not move.
+is weighted by prices, not by this call's cost: conversations spread as the draw would spread calls, and one that grows does not
+move.
 
 Refuses to crowd an endpoint that is coming back. One that fails is not among those asked, which are all of one rank.
 """
 
-import hashlib
 from collections.abc import Sequence
-from math import inf, log
+from math import inf
 from typing import Final
 
 from junctor.domain.call import Call
 from junctor.domain.completion import Message, Role, TextPart
+from junctor.policy.routing import rendezvous
 from junctor.policy.routing.offers import Offer
 
 OPENING_CHARS: Final = 2_048
 """How much of each message of an opening names a conversation."""
+_NONE: Final = (0, inf)
+"""Stands for an endpoint that no conversation stays with."""
 _INSTRUCTIONS: Final = (Role.SYSTEM, Role.DEVELOPER)
-_MASK: Final = (1 << 64) - 1
-_MIX: Final = 0x9E3779B97F4A7C15
-"""Knuth's multiplier for hashing: 2**64 over the golden ratio, odd."""
 
 
-def home(found: Sequence[Offer], call: Call) -> int | None:
-    """Return the place of the offer that a conversation stays with, among those that would be drawn first; None if none."""
+def conversation(call: Call) -> int | None:
+    """Return a number that stands for the conversation that a call goes on with, None if it has none."""
     name = _name(call)
-    if name is None:
-        return None
-    text = f"{call.caller.account}\0{name}".encode(errors="surrogatepass")
-    conversation = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
-    nearest, best = inf, None
-    for place, offer in enumerate(found):
-        units = offer.units
-        if units.cache_read >= units.input or (offer.health is not None and offer.health.ramp < 1):
-            continue
-        mixed = ((conversation ^ offer.row.hashed) * _MIX) & _MASK
-        price = units.input + units.output
-        # An exponential time with the rate of the weight: each one's is the least as often as its share says.
-        distance = -log((mixed + 0.5) / (_MASK + 1)) * price * price
-        if distance < nearest:
-            nearest, best = distance, place
-    return best
+    return None if name is None else rendezvous.number(f"{call.caller.account}\0{name}")
+
+
+def home(found: Sequence[Offer], number: int) -> int | None:
+    """Return the place of the offer that a conversation stays with, among those that would be drawn first; None if none."""
+    those = [
+        (offer.row.hashed, ((units.input + units.output) * offer.row.fee) ** 2)
+        if (units := offer.units).cache_read < units.input and ((health := offer.health) is None or health.ramp >= 1)
+        else _NONE
+        for offer in found
+    ]
+    waits = rendezvous.waits(number, those)
+    least = min(waits)
+    return None if least == inf else waits.index(least)
+
+
+def caches(offer: Offer) -> bool:
+    """Tell whether an endpoint reads its cache for less than what is new."""
+    return offer.units.cache_read < offer.units.input
 
 
 def _name(call: Call) -> str | None:

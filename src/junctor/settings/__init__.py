@@ -1,22 +1,43 @@
 """What may an operator set, and is what he set sound? The environment goes in, a frozen `Settings` comes out.
 
 Parsed and checked once, at start, with every mistake reported at once; nothing reads the environment afterwards. It opens
-no file and reaches nothing: whether a table exists or a folder can be written is found out where it is used.
-Invariant: no message and no `repr` made here contains a pepper.
+no file and reaches nothing: whether a table exists or a folder can be written is found out where it is used. What each value
+may be is in `values`. Invariant: no message and no `repr` made here contains a pepper.
 """
 
-import base64
-import binascii
 import difflib
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
-from urllib.parse import urlsplit
 
 import platformdirs
 from msgspec import Struct
+
+from junctor.settings import values
+from junctor.settings.values import PORT_MAX, Address, Pepper, PrivateHost
+
+__all__ = [
+    "ADMIN_KEY_VARIABLE",
+    "ADMIN_TARGET_VARIABLE",
+    "API_KEY_VARIABLE",
+    "DEFAULT_ADMIN_TARGET",
+    "DEFAULT_TARGET",
+    "FIRST_KEY_FILE",
+    "OPERATOR_KEY_FILE",
+    "PREFIX",
+    "TARGET_VARIABLE",
+    "Address",
+    "Command",
+    "Pepper",
+    "SettingHelp",
+    "Settings",
+    "SettingsError",
+    "Store",
+    "data_dir",
+    "list_settings",
+]
 
 PREFIX = "JUNCTOR_"
 API_KEY_VARIABLE = "JUNCTOR_API_KEY"
@@ -32,11 +53,9 @@ OPERATOR_KEY_FILE = "operator-key"
 
 # Read by the clients and the commands; a server that finds them in its environment lets them be.
 _OF_CALLERS = frozenset({API_KEY_VARIABLE, TARGET_VARIABLE, ADMIN_KEY_VARIABLE, ADMIN_TARGET_VARIABLE})
-_PEPPER_MIN_BYTES = 32
-_SHOWN_CHARACTERS = 80
-_PORT_MAX = 65535
 # Every real path is absolute once it is read, so this can mean nothing else.
 _STDERR = Path("-")
+_LOOPBACK = "127.0.0.0/8:*,[::1]:*"
 
 T = TypeVar("T")
 
@@ -62,28 +81,6 @@ class Store(Enum):
 
     SQLITE = "sqlite"
     DYNAMODB = "dynamodb"
-
-
-class Address(Struct, frozen=True):
-    """Where to listen. Port 0 lets the system choose one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """Write it as it is set: IPv6 in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-class Pepper(Struct, frozen=True):
-    """A key under which API keys are digested."""
-
-    version: int
-    key: bytes
-
-    def __repr__(self) -> str:
-        """Name the version and keep the key to itself."""
-        return f"Pepper(version={self.version})"
 
 
 class SettingHelp(NamedTuple):
@@ -120,6 +117,12 @@ _HELP = (
     SettingHelp("LOG", "log.jsonl in the data folder for up, - for serve", "file that request lines go to; - is stderr"),
     SettingHelp("CREDIT_FEE_PPM", "50000", "millionths of each payment that are kept as a fee; 0 to pass credits on whole"),
     SettingHelp("OUTPUT_HOLD_TOKENS", "8192", "output tokens for which money is held where a call sets no max_tokens"),
+    SettingHelp("CREDENTIAL_WEIGHTS", "", "shares of a provider's calls, NAME=weight with commas; 1 for those not named"),
+    SettingHelp("CREDENTIALS_SECRET", "", "name or ARN of a secret in Secrets Manager, a JSON object of provider keys by name"),
+    SettingHelp(
+        "PRIVATE_HOSTS", "loopback for up, none for serve", "host:port, with commas, where own endpoints may be private"
+    ),
+    SettingHelp("DISCOVER", "on", "whether junctor up looks for model servers on this machine"),
     SettingHelp("KEY_CACHE_S", "60", "seconds that a checked API key is trusted before it is looked up again, at most 60"),
 )
 _DEFAULTS = {row.variable: row.default for row in _HELP}
@@ -153,6 +156,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     log: Path | None
     credit_fee_ppm: int
     output_hold_tokens: int
+    credential_weights: Mapping[str, float]
+    credentials_secret: str | None
+    private_hosts: tuple[PrivateHost, ...]
+    discover: bool
     key_cache_s: float
 
     @classmethod
@@ -162,38 +169,43 @@ class Settings(Struct, frozen=True, kw_only=True):
         Raises SettingsError with every mistake.
         """
         read = _Reader(environ)
-        endpoint = read.maybe("DYNAMODB_ENDPOINT", _url)
+        endpoint = read.maybe("DYNAMODB_ENDPOINT", values.url)
         serving = command is Command.SERVE
-        data_dir = read.take("DATA_DIR", _path, _default_data_dir())
+        data_dir = read.take("DATA_DIR", values.path, _default_data_dir())
         log = read.take("LOG", _log, "-" if serving else str(data_dir / "log.jsonl"))
-        listen = read.take("LISTEN", _address)
+        listen = read.take("LISTEN", values.address)
         settings = cls(
             listen=listen,
-            admin_listen=read.take("ADMIN_LISTEN", _address, f"127.0.0.1:{_beside(listen.port)}"),
+            admin_listen=read.take("ADMIN_LISTEN", values.address, f"127.0.0.1:{_beside(listen.port)}"),
             data_dir=data_dir,
-            cache_dir=read.take("CACHE_DIR", _path, str(platformdirs.user_cache_path("junctor", appauthor=False))),
+            cache_dir=read.take("CACHE_DIR", values.path, str(platformdirs.user_cache_path("junctor", appauthor=False))),
             store=read.take("STORE", _store, "dynamodb" if serving or read.has("DYNAMODB_ENDPOINT") else "sqlite"),
             dynamodb_endpoint=endpoint,
             region=read.region(),
-            table_prefix=read.take("TABLE_PREFIX", _table_prefix),
-            peppers=read.maybe("PEPPER", _peppers) or (),
-            reflection=read.take("REFLECTION", _switch),
-            local_model=read.take("LOCAL_MODEL", _switch),
-            drain_s=read.take("DRAIN_S", _seconds(0, 3600)),
-            heartbeat_s=read.take("HEARTBEAT_S", _seconds(0.1, 55)),
-            deadline_default_s=read.take("DEADLINE_DEFAULT_S", _seconds(1, 900)),
-            deadline_max_s=read.take("DEADLINE_MAX_S", _seconds(1, 900)),
-            message_in_max_bytes=read.take("MESSAGE_IN_MAX_BYTES", _size),
-            message_out_max_bytes=read.take("MESSAGE_OUT_MAX_BYTES", _size),
-            messages_max=read.take("MESSAGES_MAX", _count(65536)),
-            parts_max=read.take("PARTS_MAX", _count(65536)),
-            tools_max=read.take("TOOLS_MAX", _count(65536)),
-            json_depth_max=read.take("JSON_DEPTH_MAX", _count(256)),
-            string_max_bytes=read.take("STRING_MAX_BYTES", _size),
+            table_prefix=read.take("TABLE_PREFIX", values.table_prefix),
+            peppers=read.maybe("PEPPER", values.peppers) or (),
+            reflection=read.take("REFLECTION", values.switch),
+            local_model=read.take("LOCAL_MODEL", values.switch),
+            drain_s=read.take("DRAIN_S", values.seconds(0, 3600)),
+            heartbeat_s=read.take("HEARTBEAT_S", values.seconds(0.1, 55)),
+            deadline_default_s=read.take("DEADLINE_DEFAULT_S", values.seconds(1, 900)),
+            deadline_max_s=read.take("DEADLINE_MAX_S", values.seconds(1, 900)),
+            message_in_max_bytes=read.take("MESSAGE_IN_MAX_BYTES", values.size),
+            message_out_max_bytes=read.take("MESSAGE_OUT_MAX_BYTES", values.size),
+            messages_max=read.take("MESSAGES_MAX", values.count(65536)),
+            parts_max=read.take("PARTS_MAX", values.count(65536)),
+            tools_max=read.take("TOOLS_MAX", values.count(65536)),
+            json_depth_max=read.take("JSON_DEPTH_MAX", values.count(256)),
+            string_max_bytes=read.take("STRING_MAX_BYTES", values.size),
             log=None if log == _STDERR else log,
-            credit_fee_ppm=read.take("CREDIT_FEE_PPM", _count(500_000, least=0)),
-            output_hold_tokens=read.take("OUTPUT_HOLD_TOKENS", _count(1_000_000)),
-            key_cache_s=read.take("KEY_CACHE_S", _seconds(0, 60)),
+            credit_fee_ppm=read.take("CREDIT_FEE_PPM", values.count(500_000, least=0)),
+            output_hold_tokens=read.take("OUTPUT_HOLD_TOKENS", values.count(1_000_000)),
+            credential_weights=read.maybe("CREDENTIAL_WEIGHTS", values.weights) or {},
+            credentials_secret=read.maybe("CREDENTIALS_SECRET", values.secret_id),
+            private_hosts=read.maybe("PRIVATE_HOSTS", values.private_hosts)
+            or (() if serving else values.private_hosts(_LOOPBACK)),
+            discover=read.take("DISCOVER", values.switch),
+            key_cache_s=read.take("KEY_CACHE_S", values.seconds(0, 60)),
         )
         read.check_unknown()
         read.check_together(settings, command)
@@ -208,7 +220,7 @@ def data_dir(environ: Mapping[str, str]) -> Path:
     Raises SettingsError.
     """
     read = _Reader(environ)
-    found = read.take("DATA_DIR", _path, _default_data_dir())
+    found = read.take("DATA_DIR", values.path, _default_data_dir())
     if read.problems:
         raise SettingsError(tuple(read.problems))
     return found
@@ -253,7 +265,7 @@ class _Reader:
                 continue
             if re.fullmatch(r"[a-z][a-z0-9-]{1,30}[a-z0-9]", text):
                 return text
-            self.problems.append(f"{variable}: {_shown(text)} is not the name of a region, such as eu-central-1")
+            self.problems.append(f"{variable}: {values.shown(text)} is not the name of a region, such as eu-central-1")
             break
         return _DEFAULTS["REGION"]
 
@@ -282,113 +294,17 @@ def _default_data_dir() -> str:
     return str(platformdirs.user_data_path("junctor", appauthor=False))
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")
-
-
-def _address(text: str) -> Address:
-    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.%\w]+)\]:(\d{1,5})", text)
-    plain = re.fullmatch(r"([A-Za-z0-9._-]+):(\d{1,5})", text)
-    match = bracketed or plain
-    if match is None:
-        raise ValueError(f"{_shown(text)} is not host:port, such as 127.0.0.1:50051, 0.0.0.0:50051 or [::1]:50051")
-    if int(match[2]) > _PORT_MAX:
-        raise ValueError(f"the port {match[2]} is more than {_PORT_MAX}")
-    return Address(match[1], int(match[2]))
-
-
 def _beside(port: int) -> int:
     """Return the port after a port, before it if it is the last; a free one stays a free one."""
-    return port and port + (1 if port < _PORT_MAX else -1)
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path(text).expanduser().absolute()
-    except RuntimeError:
-        raise ValueError(f"the home folder in {_shown(text)} is not known; give the whole path") from None
+    return port and port + (1 if port < PORT_MAX else -1)
 
 
 def _log(text: str) -> Path:
-    return _STDERR if text == "-" else _path(text)
+    return _STDERR if text == "-" else values.path(text)
 
 
 def _store(text: str) -> Store:
     try:
         return Store(text.lower())
     except ValueError:
-        raise ValueError(f"{_shown(text)} is neither sqlite nor dynamodb") from None
-
-
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        sound = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        sound = False
-    if not sound or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
-        # Not shown: whoever writes a password into it should not find it in a log.
-        raise ValueError("is not http(s)://host:port and nothing more, such as http://127.0.0.1:8000")
-    return text.rstrip("/")
-
-
-def _table_prefix(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
-        raise ValueError(f"{_shown(text)} is not 1 to 64 letters, digits, underscores, full stops and hyphens")
-    return text
-
-
-def _peppers(text: str) -> tuple[Pepper, ...]:
-    found: list[Pepper] = []
-    for place, entry in enumerate(text.split(","), 1):
-        version, _, encoded = entry.strip().partition(":")
-        if not re.fullmatch(r"[1-9][0-9]{0,8}", version):
-            raise ValueError(f"entry {place} does not begin with a version, such as 1:")
-        try:
-            key = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
-            raise ValueError(f"entry {place} is not base64 after its version") from None
-        if len(key) < _PEPPER_MIN_BYTES:
-            raise ValueError(f"entry {place} has {len(key)} bytes and needs {_PEPPER_MIN_BYTES}")
-        if any(pepper.version == int(version) for pepper in found):
-            raise ValueError(f"entry {place} repeats version {version}")
-        found.append(Pepper(int(version), key))
-    return tuple(found)
-
-
-def _switch(text: str) -> bool:
-    if text.lower() in {"1", "true", "yes", "on"}:
-        return True
-    if text.lower() in {"0", "false", "no", "off"}:
-        return False
-    raise ValueError(f"{_shown(text)} is neither on nor off")
-
-
-def _seconds(least: float, most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise ValueError(f"{_shown(text)} is not a number of seconds") from None
-        if not least <= value <= most:
-            raise ValueError(f"{_shown(text)} is not between {least:g} and {most:g} seconds")
-        return value
-
-    return parse
-
-
-def _count(most: int, least: int = 1) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
-            raise ValueError(f"{_shown(text)} is not a whole number between {least} and {most}")
-        return int(text)
-
-    return parse
-
-
-def _size(text: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,12})\s*(KiB|MiB|B)?", text)
-    value = int(match[1]) * {"KiB": 1 << 10, "MiB": 1 << 20}.get(match[2], 1) if match else 0
-    if not 1 << 10 <= value <= 1 << 30:
-        raise ValueError(f"{_shown(text)} is not a size between 1 KiB and 1024 MiB, such as 1048576 or 20 MiB")
-    return value
+        raise ValueError(f"{values.shown(text)} is neither sqlite nor dynamodb") from None
