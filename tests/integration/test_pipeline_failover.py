@@ -1,12 +1,16 @@
 """An endpoint that fails before its first content: the next one takes over and the caller never knows; or all fail."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from junctor.client import JunctorRpcError
+from junctor.domain.errors import LedgerUnavailableError
 from junctor.domain.lease import SlotState
+from junctor.usecases import settle
+from tests.support.harness import running_router
 from tests.support.pipeline import (
     FIRST,
     MODEL,
@@ -23,73 +27,27 @@ from tests.support.pipeline import (
     two_endpoints,
 )
 from tests.support.scripted_upstream import (
-    DONE,
     STREAM_HEAD,
     Close,
+    Request,
     Reset,
     Script,
+    ScriptedUpstream,
     Send,
     Stall,
     Step,
     chat_answer,
-    chat_body,
     chat_chunk,
     chat_stream,
     chunk,
     event,
-    head,
     refused_base_url,
-    sse,
     status,
 )
+from tests.support.upstream_faults import ERROR, STREAM_FAULTS, WHOLE_FAULTS
 
-LENGTH_10 = {"content-type": "application/json", "content-length": "10"}
-ERROR = b'{"error": {"message": "It broke.", "type": "server_error"}}'
 TIMEOUT_S = 2.5
 """The caller's deadline where an endpoint stalls: the next one is tried after less than half of it, or two thirds of it."""
-
-FAULTS: dict[str, tuple[Script, str]] = {
-    "500": (status(500, ERROR), "FAILED"),
-    "503": (status(503), "FAILED"),
-    "redirect": (status(302, headers={"location": "http://127.0.0.1:1/"}), "FAILED"),
-    "429": (status(429, ERROR, {"retry-after": "20"}), "THROTTLED"),
-    "401": (status(401, ERROR), "CREDENTIAL_REFUSED"),
-    "402": (status(402, ERROR), "CREDENTIAL_REFUSED"),
-    "404": (status(404, ERROR), "MODEL_GONE"),
-    "reset before headers": ([Reset()], "FAILED"),
-    "closed before headers": ([Close()], "FAILED"),
-    "no HTTP": ([Send(b"220 ready\r\n\r\n"), Close()], "MALFORMED"),
-    "stall before headers": ([Stall()], "TIMED_OUT"),
-}
-"""What can go wrong in the same way for a whole answer and for a stream."""
-
-WHOLE_FAULTS: dict[str, tuple[Script, str]] = {
-    **FAULTS,
-    "reset after headers": ([Send(head(200, LENGTH_10)), Reset()], "FAILED"),
-    "cut": ([Send(head(200, LENGTH_10) + b"{"), Close()], "FAILED"),
-    "stall after headers": ([Send(head(200, LENGTH_10) + b"{"), Stall()], "TIMED_OUT"),
-    "empty body": (status(200), "MALFORMED"),
-    "empty answer": (status(200, chat_body({"content": ""}, finish="")), "MALFORMED"),
-    "no choices": (status(200, b'{"choices": []}'), "MALFORMED"),
-    "not JSON": (status(200, b"<html></html>"), "MALFORMED"),
-    "error inside a 200": (status(200, ERROR), "FAILED"),
-}
-
-STREAM_FAULTS: dict[str, tuple[Script, str]] = {
-    **FAULTS,
-    "reset after headers": ([Send(STREAM_HEAD), Reset()], "FAILED"),
-    "cut before content": ([Send(STREAM_HEAD + chunk(chat_chunk({"role": "assistant", "content": ""}))), Close()], "FAILED"),
-    "stall before the first token": ([Send(STREAM_HEAD + chunk(b": here\n\n")), Stall()], "TIMED_OUT"),
-    "empty body": ([Send(STREAM_HEAD + chunk(b""))], "MALFORMED"),
-    "empty answer": ([Send(STREAM_HEAD + chunk(DONE) + chunk(b""))], "MALFORMED"),
-    "malformed chunk": (lambda _: sse([b"data: {\n\n"]), "MALFORMED"),
-    "error inside a 200": (lambda _: sse([event({"error": {"message": "It broke.", "code": 502}}), DONE]), "FAILED"),
-    "whole error": (status(200, ERROR), "FAILED"),
-    "content and error in one read": (
-        [Send(STREAM_HEAD + chunk(chat_chunk({"content": "bad"}) + event({"error": {"message": "It broke."}})) + chunk(b""))],
-        "FAILED",
-    ),
-}
 
 
 @pytest.mark.parametrize("fault", WHOLE_FAULTS)
@@ -240,3 +198,156 @@ async def test_record_of_a_failed_call(tmp_path: Path) -> None:
         record = await ended(rig.router)
     assert (record.state, record.endpoint, record.input_tokens, record.output_tokens) == (SlotState.VOID, "", 0, 0)
     assert record.ended_at_ms is not None
+
+
+async def _served(rig: Rig, *, streamed: bool = False) -> list[tuple[str, str]]:
+    """Return the attempts of one call."""
+    async with rig.router.client() as client:
+        if streamed:
+            return outcomes((await events_of(client.stream("Hi", model=MODEL)))[-1].finished.route.attempts)
+        return outcomes((await client.complete("Hi", model=MODEL)).route.attempts)
+
+
+DEATHS: dict[str, Script] = {
+    "503": status(503),
+    "reset": [Reset()],
+    "cut": [Close()],
+    "no HTTP": [Send(b"no\r\n\r\n"), Close()],
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("death", DEATHS)
+async def test_a_dead_endpoint_is_asked_five_times(tmp_path: Path, death: str, streamed: bool) -> None:
+    """Else every call pays for finding out anew that its first provider is dead."""
+    good = chat_stream(["good"]) if streamed else chat_answer("good")
+    async with two_endpoints(tmp_path, DEATHS[death], good) as rig:
+        tried = [await _served(rig, streamed=streamed) for _ in range(8)]
+        health = rig.router.core.services.health.snapshot().endpoints
+    assert [len(attempts) for attempts in tried] == [2] * 5 + [1] * 3
+    assert all(attempts[-1] == (SECOND, "SERVED") for attempts in tried)
+    assert (health[FIRST].open, health[SECOND].open) == (True, False)
+    assert (health[FIRST].in_flight, health[SECOND].in_flight) == (0, 0)
+
+
+async def test_a_host_that_refuses_connections_is_asked_five_times(tmp_path: Path) -> None:
+    """Else trying again at once doubles what a dead host costs."""
+    async with two_endpoints(tmp_path, [Stall()], chat_answer("good")) as rig:
+        with refused_base_url() as nowhere:
+            rig.router.core.catalog.locate(FIRST, nowhere)
+            tried = [await _served(rig) for _ in range(4)]
+    assert [len(attempts) - 1 for attempts in tried] == [2, 2, 1, 0]
+
+
+async def test_an_endpoint_that_breaks_off_is_not_asked_for_ever(tmp_path: Path) -> None:
+    """Else a provider whose answers all end in the middle keeps its callers, as each of them begins so well."""
+    broken: list[Step] = [Send(STREAM_HEAD + chunk(chat_chunk({"content": "x"}))), Reset()]
+    async with two_endpoints(tmp_path, broken, chat_stream(["good"])) as rig:
+        async with rig.router.client() as client:
+            for _ in range(5):
+                await refusal(events_of(client.stream("Hi", model=MODEL)))
+        assert await _served(rig, streamed=True) == [(SECOND, "SERVED")]
+
+
+async def test_refused_requests_leave_an_endpoint_where_it_was(tmp_path: Path) -> None:
+    """Else one caller's bad requests send all others to a dearer endpoint."""
+
+    def answer(request: Request) -> Iterable[Step]:
+        return status(400, ERROR) if "bad" in request.body.decode() else [*chat_answer("good")]
+
+    async with two_endpoints(tmp_path, answer, chat_answer("never")) as rig:
+        async with rig.router.client() as client:
+            for _ in range(12):
+                await refusal(client.complete("bad", model=MODEL))
+        assert await _served(rig) == [(FIRST, "SERVED")]
+
+
+@pytest.mark.parametrize("headers", [{"retry-after": "20"}, {}])
+async def test_a_throttled_endpoint_is_left_alone_for_as_long_as_it_asks(tmp_path: Path, headers: dict[str, str]) -> None:
+    """Else every call is first sent where it is sure to be turned away."""
+    async with two_endpoints(tmp_path, status(429, ERROR, headers), chat_answer("good")) as rig:
+        assert await _served(rig) == [(FIRST, "THROTTLED"), (SECOND, "SERVED")]
+        (cooling,) = rig.router.core.services.health.snapshot().endpoints[FIRST].cooling
+        if headers:
+            assert await _served(rig) == [(SECOND, "SERVED")]
+            assert len(rig.first.requests) == 1
+    assert cooling == "GROQ_API_KEY"
+
+
+async def test_a_call_waits_for_an_endpoint_that_is_soon_free(tmp_path: Path) -> None:
+    """Else a call fails although a moment's patience would have been enough."""
+    said: list[Iterable[Step]] = [status(429, ERROR, {"retry-after-ms": "50"}), chat_answer("good")]
+    slow = status(429, ERROR, {"retry-after": "20"})
+    async with two_endpoints(tmp_path, lambda _: said.pop(0), slow) as rig:
+        assert await _served(rig) == [(FIRST, "THROTTLED"), (SECOND, "THROTTLED"), (FIRST, "SERVED")]
+
+
+async def test_a_spare_credential_is_used(tmp_path: Path) -> None:
+    """Else one key without money makes a provider unreachable, though another key has some."""
+
+    def answer(request: Request) -> Iterable[Step]:
+        return status(402, ERROR) if request.headers["authorization"] == "Bearer empty" else chat_answer("good")
+
+    credentials = {"GROQ_API_KEY": "empty", "GROQ_API_KEY_2": "full"}
+    async with AsyncExitStack() as stack:
+        upstream = await stack.enter_async_context(ScriptedUpstream(answer))
+        running = running_router(tmp_path, {FIRST: upstream.base_url}, credentials=credentials)
+        client = (await stack.enter_async_context(running)).client()
+        await stack.enter_async_context(client)
+        tried = [outcomes((await client.complete("Hi", model=MODEL)).route.attempts) for _ in range(20)]
+    assert all(attempts[-1] == (FIRST, "SERVED") for attempts in tried)
+    assert [request.headers["authorization"] for request in upstream.requests].count("Bearer empty") == 1
+
+
+async def test_further_attempts_end_with_their_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an outage of one provider becomes as many calls more for the others, until they are down too."""
+    monkeypatch.setattr("junctor.policy.health.retries.PER_S", 0.0)
+    async with two_endpoints(tmp_path, status(503), chat_answer("good")) as rig, rig.router.client() as client:
+        while rig.router.core.services.health.grants(MODEL):
+            pass
+        error = await refusal(client.complete("Hi", model=MODEL))
+        assert (error.reason, error.metadata["attempt_count"]) == ("UPSTREAM_UNAVAILABLE", "1")
+        assert rig.second.requests == []
+
+
+async def test_what_a_stream_tells_of_its_endpoint(tmp_path: Path) -> None:
+    """Else nobody knows which provider is quick, and one with long answers looks idle while it gives them."""
+    script = chat_stream(["x"] * 20, usage=(7, 40), per_chunk_delay=0.01)
+    async with two_endpoints(tmp_path, script, chat_stream(["never"])) as rig, rig.router.client() as client:
+        health = rig.router.core.services.health
+        stream = client.stream("Hi", model=MODEL)
+        await anext(stream)
+        during = health.snapshot().endpoints[FIRST]
+        await events_of(stream)
+        after = health.snapshot().endpoints[FIRST]
+        (tally,) = health.tallies()
+    assert (during.in_flight, after.in_flight) == (1, 0)
+    assert after.time_to_first_token_ms is not None
+    assert after.throughput_tokens_per_s is not None
+    assert (tally.endpoint, tally.ok, tally.input_tokens) == (FIRST, 1, 7)
+    assert len(tally.first_token_ms) == len(tally.throughput) == 1
+
+
+async def test_a_caller_who_leaves_a_stream_frees_his_place(tmp_path: Path) -> None:
+    """Else an endpoint looks busier with each caller who stops reading."""
+    begun: list[Step] = [Send(STREAM_HEAD + chunk(chat_chunk({"content": "x"}))), Stall()]
+    async with two_endpoints(tmp_path, begun, chat_stream(["never"])) as rig:
+        health = rig.router.core.services.health
+        async with rig.router.client() as client, client.stream("Hi", model=MODEL) as stream:
+            await anext(stream)
+        await ended(rig.router)
+        (tally,) = health.tallies()
+        assert health.snapshot().endpoints[FIRST].in_flight == 0
+    assert (tally.ok, tally.failed) == (1, 0)
+
+
+async def test_a_stream_without_a_hold_frees_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an endpoint looks busier with each call for which the store failed."""
+
+    async def fails(*_: object) -> None:
+        raise LedgerUnavailableError("The store is down.", 1.0)
+
+    monkeypatch.setattr(settle, "held", fails)
+    async with two_endpoints(tmp_path, chat_stream(["a"]), chat_stream(["never"])) as rig, rig.router.client() as client:
+        assert (await refusal(events_of(client.stream("Hi", model=MODEL)))).reason == "LEDGER_UNAVAILABLE"
+        assert rig.router.core.services.health.snapshot().endpoints[FIRST].in_flight == 0

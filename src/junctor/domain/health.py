@@ -34,6 +34,8 @@ class Cause(Enum):
     """Too many of its answers to this instance failed."""
     FLEET = "fleet"
     """Too many of its answers to the whole fleet failed."""
+    UPTIME = "uptime"
+    """It answered too few calls of the last five minutes to be more than a last resort."""
     MODEL_GONE = "model_gone"
     """It does not know the model any more."""
 
@@ -41,12 +43,12 @@ class Cause(Enum):
 class EndpointHealth(Struct, frozen=True, kw_only=True):
     """What was measured of one endpoint; None where nothing was.
 
-    `open`: its breaker is, so that it is tried last, for the `cause` and until `open_until_ms` (Unix milliseconds), where that is
-    known. `probe`: it is open, but this instance should try it now, before all others, to see whether it is back. `degraded`: too
-    many of its answers failed of late for it to be tried with the sound ones. `full`: it has as many calls under way as it bore
-    when it last asked to slow down. `ramp` (0 to 1) is the share of its traffic that it gets back so far after its breaker
-    closed. `in_flight` counts the calls under way there. `cooling` names the credentials that it is not to be asked with for
-    now. `cache_read_share` (0 to 1) is how much of its input was read from its cache.
+    `open`: its breaker is, so that it is tried last, for the `cause` and until `open_until_ms` (Unix milliseconds), where that
+    is known. `probe`: it is open, but this instance should try it now, before all others, to see whether it is back.
+    `degraded`: too many of its answers failed of late for it to be tried with the sound ones. `full`: it has as many calls
+    under way as it bore when it last asked to slow down. `ramp` (0 to 1) is the share of its traffic that it gets back so far
+    after its breaker closed. `in_flight` counts the calls under way there. `cooling` names the credentials that it is not to be
+    asked with for now. `cache_read_share` (0 to 1) is how much of its input was read from its cache.
     """
 
     success_probability: float

@@ -50,6 +50,9 @@ class Counter(Enum):
     LEASE_RECLAIMED = "lease_reclaimed"
     LEASE_BROKEN = "lease_broken"
     RECLAIM_FAILED = "reclaim_failed"
+    HEALTH_WRITE_FAILED = "health_write_failed"
+    HEALTH_READ_FAILED = "health_read_failed"
+    HEALTH_ITEM_BAD = "health_item_bad"
     INCIDENT = "incident"
 
 

@@ -10,6 +10,7 @@ from junctor.ports.ambient import Clock, Dice
 from junctor.ports.telemetry import Telemetry
 from junctor.ports.upstream import Upstream
 from junctor.usecases.admit import Admission
+from junctor.usecases.instance_health import InstanceHealth
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Services:
     admission: Admission
     snapshots: Callable[[], Snapshots]
     upstream: Upstream
+    health: InstanceHealth
     ledger: Ledger
     allowance: Allowance
     clock: Clock

@@ -17,6 +17,7 @@ from junctor.ports.upstream import Batch
 from junctor.usecases import attempt, settle
 from junctor.usecases.services import Services
 from junctor.usecases.trail import Trail
+from junctor.usecases.watch import Watch
 
 EXTEND_AT = 0.8
 """By which share of what is held an answer has come when more is held."""
@@ -35,6 +36,7 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
             try:
                 hold = await settle.held(services, holding, call)
             except BaseException:
+                flow.watch.left()
                 await flow.batches.aclose()
                 raise
 
@@ -49,7 +51,9 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
                         yield deltas
                     while count.outgrows:  # one read may bring more than is held
                         await _extend(services, hold, count)
+                _note(flow.watch, count)
         except BaseException:  # letting the provider go may be cut, too
+            flow.watch.left()
             trail.receipt = Receipt(hold.generation.id, pending=True)
             services.ledger.settle_later(hold, _outcome(trail, hold, call, count))
             raise
@@ -72,6 +76,16 @@ async def _extend(services: Services, hold: Hold, count: "_Count") -> None:
         count.ending = StreamEnd(choices=(ChoiceEnd(0, FinishReason.LENGTH, CREDITS),))
 
 
+def _note(watch: Watch, count: "_Count") -> None:
+    """Tell health how an answer ended: well, broken off, or where its caller's time was up."""
+    if not isinstance(count.ending, Failure):
+        watch.served(count.usage(), count.tokens)
+    elif count.ending.kind is FailureKind.DEADLINE:
+        watch.left()
+    else:
+        watch.failed(count.ending)
+
+
 class _Count:
     """What passed: the bytes of output and, once it came, the end.
 
@@ -90,6 +104,15 @@ class _Count:
         if self._held_tokens is None or self.ending is not None:
             return False
         return counting.tokens(self._output_bytes) >= EXTEND_AT * self._held_tokens
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens of output passed.
+
+        The provider's count, but for an answer with thoughts: how many of them came by is known by our own count only.
+        """
+        usage = self.usage()
+        return counting.tokens(self._output_bytes) if usage.reasoning_tokens else usage.output_tokens
 
     def covered(self) -> None:
         """Note that half as much again is held."""

@@ -1,0 +1,272 @@
+"""Which endpoints fail for the whole fleet, who tries them meanwhile, when are they back? (routing.md, Health, L3 and L4).
+
+An aggregator folds the digests of all instances into one Fleet, and takes its verdicts every few seconds. An endpoint is
+ejected where at least half of no fewer than COUNTED_LEAST calls failed, of late or since the last verdicts, and not for one
+instance alone: what is seen by all but the one that reports the most failures must say so too. One instance is named its
+prober, another where that one is silent about it. Three probes in a row that were answered end it, and so does a time in which
+nobody asked it at all, as otherwise a quiet endpoint would never be tried again. What failed before is forgotten then.
+
+Each part of a digest is counted once: by its number, and, of an instance that this aggregator did not know, only if it was
+written after the snapshot that it began from. Beyond that no instance's clock is looked at, so clocks may differ. Refuses to
+read a clock.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import log
+from typing import Final
+
+from msgspec import Struct
+
+from junctor.domain.health import FleetView, Tally, Verdict
+from junctor.policy.health.decay import Counts
+from junctor.policy.health.published import BUCKET_MS, Published, Sighting
+
+COUNTED_LEAST: Final = 20.0
+PROBES_ANSWERED: Final = 3
+SILENT_MS: Final = 30_000
+"""After how long without a digest an instance is taken for gone."""
+PROBER_SILENT_MS: Final = 15_000
+UNASKED_MS: Final = 300_000
+"""After how long without any call an endpoint that is out gets its traffic back."""
+BACK_KEPT_MS: Final = 300_000
+"""How long an ejection is told of after its end: what it was for is in the uptime of five minutes until then."""
+KNOWN_MS: Final = 600_000
+"""How long the number of an instance's last part is remembered: longer than its digest can be read."""
+ONE_FAILURE: Final = 0.5
+"""A failure is worth this much a half-life later."""
+NOBODY: Final = ""
+"""Who reported what an aggregator before this one had counted."""
+
+SICK_PROVIDERS: Final = 3
+SICK_CALLS: Final = 5
+
+
+class Part(Struct, frozen=True):
+    """What an instance saw in one interval: its `number` rises with each, `at_ms` is its own clock's time."""
+
+    number: int
+    at_ms: int
+    sightings: tuple[Sighting, ...]
+
+
+class Digest(Struct, frozen=True):
+    """What an instance tells the others: its latest part, and those before it that may not have been read yet."""
+
+    instance: str
+    parts: tuple[Part, ...]
+
+
+class _Reporter(Struct):
+    """How far an instance's parts are counted, and when the last one was, by the aggregator's clock."""
+
+    number: int
+    heard_ms: int
+
+
+class _Out(Struct):
+    """An ejection under way: when the endpoint was last asked by anybody, who probes it, and when he was last heard of it.
+
+    `probed` is how many probes in a row each prober had told of, `answered` how many were answered by all of them together;
+    `turn` rises with each prober.
+    """
+
+    asked_ms: int
+    prober: str | None = None
+    prober_heard_ms: int = 0
+    probed: dict[str, int] = {}
+    answered: int = 0
+    turn: int = 0
+
+    def note(self, instance: str, sighting: Sighting, now_ms: int) -> None:
+        """Take in what an instance saw meanwhile. Calls that began before may end well, so only probes count as answers."""
+        if sighting.ok or sighting.failed:
+            self.asked_ms = now_ms
+        if instance != self.prober:
+            return
+        self.prober_heard_ms = now_ms
+        before, self.probed[instance] = self.probed.get(instance, 0), sighting.probed
+        more = sighting.probed - before if sighting.probed >= before else sighting.probed
+        self.answered = min(sighting.probed, sighting.ok) if sighting.failed else self.answered + more
+
+
+class _Standing(Struct):
+    """One endpoint: what each instance saw of late, what it saw since the last verdict, and what followed.
+
+    `before` is what the aggregator before this one published, as long as nothing else is known.
+    """
+
+    published: Published
+    before: Verdict | None = None
+    before_until_ms: int = 0
+    late: dict[str, Counts] = {}
+    interval: dict[str, Counts] = {}
+    out: _Out | None = None
+    back_ms: int | None = None
+
+
+class Fleet:
+    """What an aggregator knows, from where the last snapshot ended, if not long ago. All instants are Unix milliseconds."""
+
+    def __init__(self, before: FleetView | None, now_ms: int) -> None:
+        known = before if before is not None and now_ms - before.at_ms < UNASKED_MS else None
+        self._since_ms = max(known.at_ms if known is not None else 0, now_ms - SILENT_MS)
+        self._reporters: dict[str, _Reporter] = {}
+        self._standings: dict[str, _Standing] = {}
+        for verdict in known.verdicts.values() if known is not None else ():
+            self._standings[verdict.endpoint] = _continued(verdict, now_ms)
+
+    def restore(self, bucket: int, counts: Mapping[str, tuple[int, int]], now_ms: int) -> None:
+        """Take up what was counted in one bucket of history."""
+        for endpoint, (ok, failed) in counts.items():
+            self._standing(endpoint, now_ms).published.restore(bucket, ok, failed)
+
+    def bucket(self, bucket: int) -> dict[str, tuple[int, int]]:
+        """Return how many calls were answered and failed in one bucket of history, by endpoint, where there were any."""
+        found = {endpoint: standing.published.counts(bucket) for endpoint, standing in self._standings.items()}
+        return {endpoint: counts for endpoint, counts in found.items() if any(counts)}
+
+    def take(self, digest: Digest, now_ms: int) -> None:
+        """Count what is new in a digest."""
+        known = self._reporters.get(digest.instance)
+        for part in sorted(digest.parts, key=lambda part: part.number):
+            if part.number > known.number if known is not None else part.at_ms > self._since_ms:
+                known = self._reporters[digest.instance] = _Reporter(part.number, now_ms)
+                for sighting in part.sightings:
+                    self._count(digest.instance, sighting, now_ms)
+
+    def verdicts(self, now_ms: int) -> Iterator[Verdict]:
+        """Judge every endpoint on all that was counted; to be gone through to its end once for each snapshot."""
+        self._forget(now_ms)
+        live = [name for name, reporter in self._reporters.items() if now_ms - reporter.heard_ms < SILENT_MS]
+        for endpoint, standing in list(self._standings.items()):
+            _fade(standing, live, now_ms)
+            if standing.out is None:
+                if _agreed(standing.late) or _agreed(standing.interval):
+                    standing.out, standing.back_ms = _Out(now_ms), None
+            elif standing.out.answered >= PROBES_ANSWERED or now_ms - standing.out.asked_ms >= UNASKED_MS:
+                standing.out, standing.back_ms, standing.late = None, now_ms, {}
+            standing.interval = {}
+            if standing.out is not None:
+                _name_prober(endpoint, standing.out, standing.late, live, now_ms)
+            if standing.out is None and not standing.late and standing.published.idle:
+                del self._standings[endpoint]
+            else:
+                yield _verdict(endpoint, standing, now_ms)
+
+    def _count(self, instance: str, sighting: Sighting, now_ms: int) -> None:
+        standing = self._standing(sighting.endpoint, now_ms)
+        standing.published.note(sighting, now_ms)
+        for counts in (standing.late, standing.interval):
+            mine = counts.setdefault(instance, Counts(at_s=now_ms / 1000))
+            mine.fade(now_ms / 1000)
+            mine.ok += sighting.ok
+            mine.failed += sighting.failed
+        if standing.out is not None:
+            standing.out.note(instance, sighting, now_ms)
+
+    def _standing(self, endpoint: str, now_ms: int) -> _Standing:
+        if endpoint not in self._standings:
+            self._standings[endpoint] = _Standing(Published(now_ms))
+        return self._standings[endpoint]
+
+    def _forget(self, now_ms: int) -> None:
+        gone = [name for name, reporter in self._reporters.items() if now_ms - reporter.heard_ms >= KNOWN_MS]
+        for name in gone:
+            del self._reporters[name]
+
+
+def is_sick(tallies: Iterable[Tally]) -> bool:
+    """Tell whether what fails is rather this instance than its providers.
+
+    At least SICK_PROVIDERS of them failed at least half of SICK_CALLS calls or more in this interval, and fewer were sound:
+    where a whole cloud is out, the providers elsewhere answer, and an instance that cannot reach anybody finds few that do.
+    """
+    ok: dict[str, int] = {}
+    failed: dict[str, int] = {}
+    for tally in tallies:
+        ok[tally.provider] = ok.get(tally.provider, 0) + tally.ok
+        failed[tally.provider] = failed.get(tally.provider, 0) + tally.failed
+    judged = [provider for provider in ok if ok[provider] + failed[provider] >= SICK_CALLS]
+    failing = sum(failed[provider] >= ok[provider] for provider in judged)
+    return failing >= SICK_PROVIDERS and failing > len(judged) - failing
+
+
+def _continued(verdict: Verdict, now_ms: int) -> _Standing:
+    """Return where an endpoint stands when only its last verdict is known."""
+    return _Standing(
+        published=Published(now_ms),
+        before=verdict,
+        before_until_ms=now_ms + BUCKET_MS,
+        late={NOBODY: Counts(verdict.ok, verdict.failed, now_ms / 1000)},
+        out=_Out(now_ms, verdict.prober, now_ms) if verdict.ejected else None,
+        back_ms=verdict.back_ms,
+    )
+
+
+def _fade(standing: _Standing, live: Sequence[str], now_ms: int) -> None:
+    """Let counts be what they are worth now, and forget those of instances that are gone."""
+    kept = {NOBODY, *live}
+    standing.late = {name: counts for name, counts in standing.late.items() if name in kept}
+    for name, counts in list(standing.late.items()):
+        counts.fade(now_ms / 1000)
+        if counts.ok + counts.failed < ONE_FAILURE / COUNTED_LEAST:
+            del standing.late[name]
+
+
+def _agreed(counts: Mapping[str, Counts]) -> bool:
+    """Tell whether more than one instance finds that an endpoint fails."""
+    ok, failed = sum(each.ok for each in counts.values()), sum(each.failed for each in counts.values())
+    if ok + failed < COUNTED_LEAST or failed < ok:
+        return False
+    named = [each for name, each in counts.items() if name != NOBODY]
+    loudest = max(named, key=lambda each: each.failed, default=None)
+    others = [each for each in named if each is not loudest]
+    others_failed = sum(each.failed for each in others)
+    return others_failed >= max(ONE_FAILURE, sum(each.ok for each in others))
+
+
+def _name_prober(endpoint: str, out: _Out, late: Mapping[str, Counts], live: Sequence[str], now_ms: int) -> None:
+    """Keep the prober while it is heard of this endpoint, else name another, by chance that all aggregators would agree on.
+
+    Chances are as an instance's calls of the endpoint were of late: who has no call for it cannot try it.
+    """
+    if out.prober is not None and now_ms - out.prober_heard_ms < PROBER_SILENT_MS:
+        return
+    others = [name for name in live if name != out.prober]
+    if not others:
+        return
+    out.turn += 1
+
+    def distance(name: str) -> float:
+        # An exponential time with the rate of the weight: each one's is the least as often as its share says.
+        drawn = int.from_bytes(hashlib.blake2b(f"{endpoint}\0{out.turn}\0{name}".encode(), digest_size=8).digest())
+        calls = late[name].ok + late[name].failed if name in late else 0.0
+        return -log((drawn + 0.5) / 2**64) / (calls + ONE_FAILURE / COUNTED_LEAST)
+
+    out.prober, out.prober_heard_ms = min(others, key=distance), now_ms
+
+
+def _verdict(endpoint: str, standing: _Standing, now_ms: int) -> Verdict:
+    if standing.back_ms is not None and now_ms - standing.back_ms >= BACK_KEPT_MS:
+        standing.back_ms = None
+    if standing.before is not None and now_ms >= standing.before_until_ms:
+        standing.before = None
+    published, before = standing.published, standing.before
+    first_token, throughput = published.first_token(now_ms), published.throughput(now_ms)
+    share = published.cache_read_share(now_ms)
+    if before is not None:
+        first_token, throughput = first_token or before.first_token_ms, throughput or before.throughput
+        share = share or before.cache_read_share
+    return Verdict(
+        endpoint=endpoint,
+        ok=sum(counts.ok for counts in standing.late.values()),
+        failed=sum(counts.failed for counts in standing.late.values()),
+        ejected=standing.out is not None,
+        prober=standing.out.prober if standing.out is not None else None,
+        back_ms=standing.back_ms,
+        uptime=published.uptime(now_ms),
+        first_token_ms=first_token,
+        throughput=throughput,
+        cache_read_share=share,
+    )
