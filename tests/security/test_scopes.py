@@ -9,14 +9,20 @@ from junctor.bootstrap import native
 from junctor.bootstrap.core import Core
 from junctor.domain.account import KeyScope
 from junctor.settings import Settings
-from junctor.v1 import account_service_pb2, router_service_pb2, usage_service_pb2
+from junctor.v1 import (
+    account_service_pb2,
+    catalog_admin_service_pb2,
+    catalog_service_pb2,
+    router_service_pb2,
+    usage_service_pb2,
+)
 from tests.support.harness import running_router
-from tests.support.pipeline import bearer
+from tests.support.pipeline import PATIENCE_S, bearer
 
 COMPLETION, MANAGEMENT, OPERATOR = KeyScope
 MANAGERS = {MANAGEMENT, OPERATOR}
 OPERATORS_ONLY = {"CreateOrganisation", "ListOrganisations", "AddCredits", "RefundCredits", "ChargeBackCredits"}
-FILES = (account_service_pb2, router_service_pb2, usage_service_pb2)
+FILES = (account_service_pb2, catalog_admin_service_pb2, catalog_service_pb2, router_service_pb2, usage_service_pb2)
 SERVICES = {service.name: service for file in FILES for service in file.DESCRIPTOR.services_by_name.values()}
 
 
@@ -27,6 +33,10 @@ def allowed(service: str, method: str) -> set[KeyScope]:
             return {COMPLETION}
         case "UsageService":
             return {COMPLETION, MANAGEMENT}
+        case "CatalogService":
+            return {COMPLETION, MANAGEMENT, OPERATOR}
+        case "CatalogAdminService":
+            return {OPERATOR}
         case "AccountService":
             return {OPERATOR} if method in OPERATORS_ONLY else MANAGERS
     pytest.fail(f"nobody has said whose keys may call {service}")
@@ -38,11 +48,11 @@ async def status(target: str, path: str, key: str, *, streamed: bool) -> tuple[s
         try:
             if streamed:
                 stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(path)
-                async for _ in stream(b"", metadata=bearer(key), timeout=5.0):
+                async for _ in stream(b"", metadata=bearer(key), timeout=PATIENCE_S):
                     pass
             else:
                 unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
-                await unary(b"", metadata=bearer(key), timeout=5.0)
+                await unary(b"", metadata=bearer(key), timeout=PATIENCE_S)
         except grpc.aio.AioRpcError as error:
             details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
             return error.code().name, repr(details)
@@ -62,7 +72,7 @@ async def test_every_method_takes_the_keys_that_are_meant_for_it_and_no_others(t
         try:
             texts = {scope: await key_of(router.core, router.account, scope) for scope in KeyScope}
             for service in SERVICES.values():
-                targets = {"RouterService": [router.target], "AccountService": [control]}.get(
+                targets = {"RouterService": [router.target], "AccountService": [control], "CatalogAdminService": [control]}.get(
                     service.name, [router.target, control]
                 )
                 for method in service.methods:

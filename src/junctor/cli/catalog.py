@@ -1,15 +1,20 @@
-"""`junctor catalog`: what a catalogue holds, how two differ, and putting another one in force. Files only; no router is asked.
+"""`junctor catalog`: what a catalogue holds, how two differ, and putting another one in force.
+
+That much is files only, and no router is asked; what an operator changes in a running catalogue is in catalog_changes.
 
 With `--json` all of it is one object on standard output and nothing else. Exit code: 0 well, 1 a file is not fit for use.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from junctor.cli import admin
 from junctor.cli.admin import Actions
+from junctor.cli.catalog_changes import add_changes
 from junctor.cli.showing import show_json, show_table
 from junctor.cli.terminal import shown, write
 from junctor.settings import Settings
@@ -45,6 +50,7 @@ def add_catalog(commands: Actions) -> None:
     source = taken.add_mutually_exclusive_group(required=True)
     source.add_argument("file", metavar="FILE", nargs="?", type=Path, help="a snapshot")
     source.add_argument("--packaged", action="store_true", help="go back to the one that came with Junctor")
+    add_changes(actions)
 
 
 def _add(actions: Actions, name: str, description: str) -> argparse.ArgumentParser:
@@ -57,6 +63,8 @@ def run_catalog(options: argparse.Namespace, settings: Settings) -> int:
     """Do what is asked and return the exit code."""
     from junctor.bootstrap.problems import Problem
 
+    if "work" in options:
+        return admin.run(options, os.environ)
     run = {"show": _show, "diff": _diff, "import": _import}[options.action]
     try:
         run(options, settings.data_dir)

@@ -6,7 +6,10 @@ It prints nothing. Invariant: the JSON form has what the router reported, and no
 from google.protobuf.message import Message
 from msgspec import Struct
 
+from junctor.cli.money import in_usd
 from junctor.client import CompleteResponse, Finished, JunctorRpcError
+
+ROUTE_HEADINGS = ("", "endpoint", "outcome", "after", "HTTP status")
 
 # What to do next, by the reason of the failure.
 _NEXT = {
@@ -39,6 +42,13 @@ class ChatAttempt(Struct, frozen=True):
     http_status: int | None
 
 
+class ChatAdjustment(Struct, frozen=True):
+    """A parameter that was left out for the endpoint, or sent with another value."""
+
+    parameter: str
+    sent: str | None
+
+
 class ChatResult(Struct, frozen=True, kw_only=True):
     """A whole result: what `--json` prints. `cost_nanousd` is None while the billing is pending."""
 
@@ -54,6 +64,7 @@ class ChatResult(Struct, frozen=True, kw_only=True):
     latency_ms: int
     generation_id: str
     attempts: tuple[ChatAttempt, ...]
+    adjustments: tuple[ChatAdjustment, ...]
 
 
 def read_complete(response: CompleteResponse) -> ChatResult:
@@ -114,6 +125,10 @@ def _result(
             )
             for attempt in route.attempts
         ),
+        adjustments=tuple(
+            ChatAdjustment(adjustment.parameter, adjustment.sent if adjustment.HasField("sent") else None)
+            for adjustment in route.adjustments
+        ),
     )
 
 
@@ -142,6 +157,30 @@ def summary(result: ChatResult) -> str:
     elif result.finish_reason == "content_filter":
         parts.append("cut by the provider's filter")
     return " · ".join(part for part in parts if part)
+
+
+def route_rows(result: ChatResult) -> list[tuple[str, str]]:
+    """Return where an answer came from and what it took, as (name, value) rows."""
+    usage = result.usage
+    return [
+        ("model", result.model),
+        ("endpoint", result.endpoint),
+        ("cost", "not known yet" if result.cost_nanousd is None else in_usd(result.cost_nanousd)),
+        ("tokens", f"{usage.input_tokens} in ({usage.cache_read_tokens} cached), {usage.output_tokens} out"),
+        ("first token", _seconds(result.time_to_first_token_ms)),
+        ("total", _seconds(result.latency_ms)),
+        ("generation", result.generation_id),
+        *(
+            (changed.parameter, "left out" if changed.sent is None else f"sent as {changed.sent}")
+            for changed in result.adjustments
+        ),
+    ]
+
+
+def attempt_cells(attempt: ChatAttempt) -> tuple[str, ...]:
+    """Return an attempt's row under ROUTE_HEADINGS."""
+    status = "" if attempt.http_status is None else str(attempt.http_status)
+    return attempt.provider, attempt.endpoint, attempt.outcome.replace("_", " "), _seconds(attempt.latency_ms), status
 
 
 def _seconds(milliseconds: int) -> str:

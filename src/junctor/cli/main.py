@@ -17,6 +17,7 @@ from junctor.cli.credits import add_credits
 from junctor.cli.explain import add_explain, run_explain
 from junctor.cli.keys import add_keys
 from junctor.cli.limits import add_limits
+from junctor.cli.models import add_models, run_models
 from junctor.cli.orgs import add_orgs
 from junctor.cli.usage import add_usage, run_usage
 from junctor.settings import (
@@ -80,7 +81,8 @@ def _serve(_: argparse.Namespace) -> int:
 
 
 def _chat(options: argparse.Namespace) -> int:
-    from junctor.cli.chat import ChatOptions, run_chat
+    from junctor.cli.asking import ChatOptions
+    from junctor.cli.chat import run_chat
 
     chat = ChatOptions(
         prompt=options.prompt,
@@ -93,6 +95,7 @@ def _chat(options: argparse.Namespace) -> int:
         timeout_s=options.timeout,
         as_json=options.json,
         streamed=not options.no_stream,
+        interactive=options.interactive,
     )
     return run_chat(chat, os.environ)
 
@@ -153,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_up(commands)
     _add_serve(commands)
     _add_chat(commands)
+    add_models(commands)
     add_explain(commands)
     add_usage(commands)
     add_orgs(commands)
@@ -203,11 +207,12 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _add_chat(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     chat = commands.add_parser(
         "chat",
-        help="ask a model one question through a running router",
-        description="Ask a model one question through a running router, and show its answer as it comes.",
+        help="talk with a model through a running router, or ask it one question",
+        description="Ask a model one question through a running router, and show its answer as it comes. At a terminal and "
+        "without a question, talk with it: /help lists what can be typed, such as /model and /route.",
         epilog='Example: git diff | junctor chat --system "Review this." --max-tokens 400',
     )
-    chat.add_argument("prompt", metavar="PROMPT", nargs="?", help="the question; - or none reads standard input")
+    chat.add_argument("prompt", metavar="PROMPT", nargs="?", help="the question; - or what is piped in is one, too")
     chat.add_argument("--model", metavar="NAME", default="junctor/local", help="the model, author/name (default %(default)s)")
     access.add_options(chat, 600.0)
     chat.add_argument("--system", metavar="TEXT", help="instructions that stand above the question")
@@ -215,6 +220,7 @@ def _add_chat(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     chat.add_argument("--temperature", metavar="X", type=float, help="randomness, 0 to 2")
     chat.add_argument("--json", action="store_true", help="print the whole result as one JSON object and nothing else")
     chat.add_argument("--no-stream", action="store_true", help="wait for the whole answer")
+    chat.add_argument("--interactive", action="store_true", help="talk, also where it is not a terminal: a line is a message")
 
 
 def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -240,6 +246,10 @@ def _explain(options: argparse.Namespace) -> int:
     return run_explain(options, os.environ)
 
 
+def _models(options: argparse.Namespace) -> int:
+    return run_models(options, os.environ)
+
+
 def _usage(options: argparse.Namespace) -> int:
     return run_usage(options, os.environ)
 
@@ -252,6 +262,9 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "up": _up,
     "serve": _serve,
     "chat": _chat,
+    "models": _models,
+    "endpoints": _models,
+    "providers": _models,
     "explain": _explain,
     "usage": _usage,
     "orgs": _manage,

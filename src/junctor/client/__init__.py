@@ -10,6 +10,7 @@ from junctor.client.aio import AsyncClient, AsyncEventStream
 from junctor.client.errors import JunctorRpcError
 from junctor.client.requests import Conversation, complete_request, explain_request, stream_request
 from junctor.client.sync import Client, EventStream
+from junctor.v1.catalog_service_pb2 import Endpoint, Model, ModelSort, PriceParts, Provider
 from junctor.v1.router_service_pb2 import (
     CompleteResponse,
     ExcludedEndpoint,
@@ -27,13 +28,18 @@ __all__ = [
     "Client",
     "CompleteResponse",
     "Conversation",
+    "Endpoint",
     "EventStream",
     "ExcludedEndpoint",
     "ExplainResponse",
     "Finished",
     "Generation",
     "JunctorRpcError",
+    "Model",
+    "ModelSort",
     "PlannedCandidate",
+    "PriceParts",
+    "Provider",
     "ProviderList",
     "RoutingPreferences",
     "Sort",

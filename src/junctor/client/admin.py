@@ -1,4 +1,4 @@
-"""The client for those who manage: the methods of AccountService and UsageService, protos in and protos out.
+"""The client for those who manage: AccountService, UsageService and CatalogAdminService, protos in and protos out.
 
 It adds what every call needs - the key, a bound in time, typed errors - and nothing else. It is safe to use from all threads.
 It refuses to retry, as `Client` does: making a key or booking a payment twice is the caller's to decide.
@@ -13,12 +13,13 @@ from google.protobuf.message import Message
 from junctor.client import channel
 from junctor.client.sync import answer, open_channel
 from junctor.v1 import account_service_pb2 as messages
+from junctor.v1 import catalog_admin_service_pb2 as catalog_messages
 
 if TYPE_CHECKING:
     import grpc
 
 
-__all__ = ["AdminClient", "messages"]
+__all__ = ["AdminClient", "catalog_messages", "messages"]
 
 DEFAULT_TARGET = "127.0.0.1:50052"
 DEFAULT_TIMEOUT_S = 30.0
@@ -30,7 +31,7 @@ Response = TypeVar("Response", bound=Message)
 class AdminClient:
     """A connection to a router's control plane; also a context manager that closes it.
 
-    `account` and `usage` are the two services' stubs; a method of theirs goes through `call`:
+    `account`, `usage` and `catalog` are the services' stubs; a method of theirs goes through `call`:
     `client.call(client.account.GetOrganisation, messages.GetOrganisationRequest())`.
     """
 
@@ -47,12 +48,14 @@ class AdminClient:
         The key and `tls` are as for `Client`. Raises ValueError without a sound key.
         """
         from junctor.v1.account_service_pb2_grpc import AccountServiceStub
+        from junctor.v1.catalog_admin_service_pb2_grpc import CatalogAdminServiceStub
         from junctor.v1.usage_service_pb2_grpc import UsageServiceStub
 
         self._metadata = channel.authorization(channel.find_key(api_key, key_file))
         self._channel = open_channel(target, tls=tls)
         self.account: AccountServiceStub = AccountServiceStub(self._channel)
         self.usage: UsageServiceStub = UsageServiceStub(self._channel)
+        self.catalog: CatalogAdminServiceStub = CatalogAdminServiceStub(self._channel)
 
     def call(
         self,

@@ -6,11 +6,14 @@ at the server.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
+from google.protobuf.message import Message
+
 from junctor.client import channel
+from junctor.client.catalog import AsyncCatalog
 from junctor.client.errors import JunctorRpcError, read_status
 from junctor.client.events import EventBuffer
 from junctor.client.requests import (
@@ -27,14 +30,19 @@ from junctor.v1.usage_service_pb2 import Generation, GetGenerationRequest, ListG
 if TYPE_CHECKING:
     import grpc.aio
 
+    from junctor.v1.catalog_service_pb2_grpc import CatalogServiceAsyncStub
     from junctor.v1.router_service_pb2_grpc import RouterServiceAsyncStub
     from junctor.v1.usage_service_pb2_grpc import UsageServiceAsyncStub
 
-Response = TypeVar("Response")
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
 
 
 class AsyncClient:
-    """A connection to a router; also an asynchronous context manager that closes it."""
+    """A connection to a router; also an asynchronous context manager that closes it.
+
+    `catalog` reads what there is to be asked.
+    """
 
     def __init__(
         self,
@@ -56,8 +64,9 @@ class AsyncClient:
         self._tls = tls
         self._metadata = channel.authorization(channel.find_key(api_key, key_file))
         self._channel: grpc.aio.Channel | None = None
-        self._stubs: tuple[RouterServiceAsyncStub, UsageServiceAsyncStub] | None = None
+        self._stubs: tuple[RouterServiceAsyncStub, UsageServiceAsyncStub, CatalogServiceAsyncStub] | None = None
         self._closed = False
+        self.catalog = AsyncCatalog(self._ask_catalog)
 
     async def complete(
         self,
@@ -73,7 +82,7 @@ class AsyncClient:
         """
         request = complete_request(prompt, model=model, **fields)
         timeout = channel.check_timeout(timeout_s)
-        router, _ = self._connected()
+        router, _, _ = self._connected()
         return await _answer(router.Complete(request, timeout=timeout, metadata=self._metadata))
 
     def stream(
@@ -91,7 +100,7 @@ class AsyncClient:
         loop = asyncio.get_running_loop()
         request = stream_request(prompt, model=model, **fields)
         timeout = channel.check_timeout(timeout_s)
-        router, _ = self._connected()
+        router, _, _ = self._connected()
         return AsyncEventStream(router.Stream(request, timeout=timeout, metadata=self._metadata), loop)
 
     async def explain(
@@ -108,14 +117,14 @@ class AsyncClient:
         """
         request = explain_request(prompt, model=model, **fields)
         timeout = channel.check_timeout(timeout_s)
-        router, _ = self._connected()
+        router, _, _ = self._connected()
         return await _answer(router.Explain(request, timeout=timeout, metadata=self._metadata))
 
     async def get_generation(self, generation_id: str, *, timeout_s: float = channel.READ_TIMEOUT_S) -> Generation:
         """Read the record of one generation, by the id that its answer had. Raises JunctorRpcError."""
         request = GetGenerationRequest(generation_id=generation_id)
         timeout = channel.check_timeout(timeout_s)
-        _, usage = self._connected()
+        _, usage, _ = self._connected()
         return (await _answer(usage.GetGeneration(request, timeout=timeout, metadata=self._metadata))).generation
 
     async def list_generations(
@@ -129,7 +138,7 @@ class AsyncClient:
         timeout = channel.check_timeout(timeout_s)
         page_token: str | None = ""
         while page_token is not None:
-            _, usage = self._connected()
+            _, usage, _ = self._connected()
             request = ListGenerationsRequest(api_key=api_key, page_size=page_size, page_token=page_token)
             page = await _answer(usage.ListGenerations(request, timeout=timeout, metadata=self._metadata))
             for generation in page.generations:
@@ -152,12 +161,23 @@ class AsyncClient:
         """Close the connection."""
         await self.close()
 
-    def _connected(self) -> "tuple[RouterServiceAsyncStub, UsageServiceAsyncStub]":
+    async def _ask_catalog(
+        self,
+        pick: "Callable[[CatalogServiceAsyncStub], grpc.aio.UnaryUnaryMultiCallable[Request, Response]]",
+        request: Request,
+        timeout_s: float,
+    ) -> Response:
+        timeout = channel.check_timeout(timeout_s)
+        _, _, catalog = self._connected()
+        return await _answer(pick(catalog)(request, timeout=timeout, metadata=self._metadata))
+
+    def _connected(self) -> "tuple[RouterServiceAsyncStub, UsageServiceAsyncStub, CatalogServiceAsyncStub]":
         if self._closed:
             raise RuntimeError("the client is closed")
         if self._stubs is None:
             import grpc.aio
 
+            from junctor.v1.catalog_service_pb2_grpc import CatalogServiceStub
             from junctor.v1.router_service_pb2_grpc import RouterServiceStub
             from junctor.v1.usage_service_pb2_grpc import UsageServiceStub
 
@@ -167,7 +187,8 @@ class AsyncClient:
             else:
                 credentials = grpc.ssl_channel_credentials(channel.root_certificates(self._tls))
                 self._channel = grpc.aio.secure_channel(self._target, credentials, channel.OPTIONS)
-            self._stubs = RouterServiceStub(self._channel), UsageServiceStub(self._channel)
+            stubs = RouterServiceStub(self._channel), UsageServiceStub(self._channel), CatalogServiceStub(self._channel)
+            self._stubs = stubs
         return self._stubs
 
 

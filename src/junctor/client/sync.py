@@ -5,11 +5,14 @@ break, an exception, Ctrl-C - cancels the call at the server.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, Unpack
 
+from google.protobuf.message import Message
+
 from junctor.client import channel
+from junctor.client.catalog import Catalog
 from junctor.client.errors import JunctorRpcError, read_status
 from junctor.client.events import EventBuffer
 from junctor.client.requests import (
@@ -26,11 +29,15 @@ from junctor.v1.usage_service_pb2 import Generation, GetGenerationRequest, ListG
 if TYPE_CHECKING:
     import grpc
 
+    from junctor.v1.catalog_service_pb2_grpc import CatalogServiceStub
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
 Response_co = TypeVar("Response_co", covariant=True)
 
 
 class Client:
-    """A connection to a router; also a context manager that closes it."""
+    """A connection to a router; also a context manager that closes it. `catalog` reads what there is to be asked."""
 
     def __init__(
         self,
@@ -45,6 +52,7 @@ class Client:
         The key is `api_key`, else the content of `key_file`, else JUNCTOR_API_KEY. `tls` True trusts the system's
         certificates, bytes are the root certificates to trust (PEM). Raises ValueError without a sound key.
         """
+        from junctor.v1.catalog_service_pb2_grpc import CatalogServiceStub
         from junctor.v1.router_service_pb2_grpc import RouterServiceStub
         from junctor.v1.usage_service_pb2_grpc import UsageServiceStub
 
@@ -52,7 +60,9 @@ class Client:
         self._channel = open_channel(target, tls=tls)
         self._stub = RouterServiceStub(self._channel)
         self._usage = UsageServiceStub(self._channel)
+        self._models = CatalogServiceStub(self._channel)
         self._closed = False
+        self.catalog = Catalog(self._ask_catalog)
 
     def complete(
         self,
@@ -128,6 +138,16 @@ class Client:
             page = answer(self._usage.ListGenerations.future(request, timeout=timeout, metadata=self._metadata))
             yield from page.generations
             page_token = page.next_page_token or None
+
+    def _ask_catalog(
+        self,
+        pick: "Callable[[CatalogServiceStub], grpc.UnaryUnaryMultiCallable[Request, Response]]",
+        request: Request,
+        timeout_s: float,
+    ) -> Response:
+        self._check_open()
+        call = pick(self._models).future(request, timeout=channel.check_timeout(timeout_s), metadata=self._metadata)
+        return answer(call)
 
     def close(self) -> None:
         """Cancel what is running and close the connection."""

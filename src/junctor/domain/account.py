@@ -123,10 +123,15 @@ class Caller(Struct, frozen=True):
 
 
 class Actor(Struct, frozen=True):
-    """Who manages, once his key was checked. `account` is empty for an operator, who may act for any."""
+    """Who manages or reads, once his key was checked. `account` is empty for an operator, who may act for any.
+
+    `allowed_models` and `allowed_providers` are a completion key's, None for all.
+    """
 
     account: str
     key: str
     scope: KeyScope
     role: MemberRole = MemberRole.ADMIN
     member: str | None = None
+    allowed_models: tuple[str, ...] | None = None
+    allowed_providers: tuple[str, ...] | None = None

@@ -65,7 +65,8 @@ class Admission:
     async def admit_actor(self, text: str | None, scopes: frozenset[KeyScope]) -> Actor:
         """Tell who manages. Raises as `admit`."""
         known = await self._prove(text, scopes)
-        return Actor(known.key.account, known.key.lookup_id, known.key.scope, known.role, known.key.member)
+        key = known.key
+        return Actor(key.account, key.lookup_id, key.scope, known.role, key.member, key.allowed_models, key.allowed_providers)
 
     async def _prove(self, text: str | None, scopes: frozenset[KeyScope]) -> _Known:
         parsed = api_keys.parse(text) if text else None
