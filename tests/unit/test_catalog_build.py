@@ -11,8 +11,8 @@ from junctor.adapters.catalog.importers.genai_prices import GenaiPrice
 from junctor.adapters.catalog.importers.hosts import Host
 from junctor.adapters.catalog.importers.offers import Offer
 from junctor.adapters.catalog.importers.prices import Package, suspects
-from junctor.adapters.catalog.snapshot import Snapshot, catalog_of, read
-from junctor.domain.catalog import Endpoint, Model, PriceParts, PriceTier, Provider
+from junctor.adapters.catalog.snapshot import Prices, Snapshot, catalog_of, read
+from junctor.domain.catalog import Endpoint, Model, PriceCard, PriceParts, PriceTier, Provider
 
 PACKAGES = tuple(
     Package(source=source, version="1.0.0", as_of=as_of)
@@ -34,7 +34,8 @@ def host(slug: str, **fields: object) -> Host:
     return replace(row, **fields)
 
 
-HOSTS = {"lab": host("lab", lab="lab"), "cheap": host("cheap"), "openrouter": host("openrouter", aggregator=True)}
+RESELLER = host("openrouter", aggregator=True, purchase_fee_ppm=55_000)
+HOSTS = {"lab": host("lab", lab="lab"), "cheap": host("cheap"), "openrouter": RESELLER}
 
 
 def offer(
@@ -260,6 +261,35 @@ def test_steps_that_begin_at_the_size() -> None:
     )
 
 
+def test_services_are_priced_where_the_host_takes_them() -> None:
+    """Else a call asks for a service that the host never heard of, or pays the plain price for a dearer one."""
+    flex = PriceTier(parts=PriceParts(input=1, output=1), service_tier="flex")
+    other = PriceTier(parts=PriceParts(input=9, output=9), service_tier="priority")
+    long = PriceTier(parts=PriceParts(input=2, output=2), input_tokens_from=200_001)
+    hosts = HOSTS | {"cheap": host("cheap", service_tiers=("flex",))}
+    tiers = (long, flex, other)
+    snapshot = built(offer("cheap", tiers=tiers), offer("lab", tiers=tiers), hosts=hosts)
+    cards = {row.endpoint: row.cards[0] for row in snapshot.prices}
+    plain = PriceTier(parts=PriceParts(input=1_000_000), service_tier="default")
+    assert cards["cheap/lab/model"].tiers == (plain, long, flex)
+    assert cards["lab/lab/model"].tiers == (long,)
+    assert "service_tier" in endpoint(snapshot, "cheap/lab/model").parameters
+    assert "service_tier" not in endpoint(snapshot, "lab/lab/model").parameters
+
+
+@pytest.mark.parametrize(("price", "served"), [(1_000_000, True), (1_100_000, False)])
+def test_a_row_by_hand_gets_services_only_at_the_same_price(price: int, served: bool) -> None:
+    """Else a row that somebody corrected has services at prices that were derived from the wrong one."""
+    card = PriceCard(version="h", parts=PriceParts(input=price, output=2_000_000), source="hand", as_of="2026-11-01")
+    by_hand = replace(NOTHING, prices=(Prices("cheap/lab/model", (card,)),))
+    flex = PriceTier(parts=PriceParts(input=1, output=1), service_tier="flex")
+    hosts = HOSTS | {"cheap": host("cheap", service_tiers=("flex",))}
+    snapshot = built(offer("cheap", tiers=(flex,)), hosts=hosts, curated=by_hand)
+    (found,) = next(row.cards for row in snapshot.prices if row.endpoint == "cheap/lab/model")
+    assert (found.source, [tier.service_tier for tier in found.tiers]) == ("hand", ["default", "flex"] if served else [])
+    assert ("service_tier" in endpoint(snapshot, "cheap/lab/model").parameters) is served
+
+
 def test_what_people_checked_wins() -> None:
     """Else a build undoes what somebody looked up by hand."""
     by_hand = Snapshot(
@@ -285,6 +315,7 @@ def test_what_people_checked_wins() -> None:
     (model,) = snapshot.models
     assert (model.name, model.aliases) == ("By hand", ("mine", "model"))
     assert [provider.slug for provider in snapshot.providers] == ["cheap", "lab", "openrouter"]
+    assert [provider.purchase_fee_ppm for provider in snapshot.providers] == [0, 0, 55_000]
 
 
 def test_the_same_input_gives_the_same_bytes() -> None:

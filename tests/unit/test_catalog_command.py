@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from junctor.adapters.providers.registry import RegistryError
 from junctor.bootstrap import catalog_file as catalog_files
 from junctor.bootstrap.catalog_file import IMPORTED_FILE, CatalogFile
 from junctor.cli.catalog import add_catalog, run_catalog
+from junctor.cli.catalog_changes import per_million, per_piece, percent
 from junctor.settings import Command, Settings
 
 CARD = {"version": "1", "parts": {"input": 150_000, "output": 600_000}, "source": "s", "as_of": "2026-11-01"}
@@ -176,3 +177,34 @@ async def test_the_look_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert await asyncio.wait_for(heard.get(), 10) == "catalogue 7 is in force"
     finally:
         looking.cancel()
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "expected"),
+    [
+        (per_million, "0.25", 250_000),
+        (per_million, "0.000001", 1),
+        (per_million, "0", 0),
+        (per_million, "1e1", 10_000_000),
+        (per_piece, "0.002", 2_000_000_000),
+        (per_piece, "0.000000000001", 1),
+        (percent, "12.5", 125_000),
+        (percent, "0.0001", 1),
+    ],
+)
+def test_prices_are_read_exactly(read: Callable[[str], int], text: str, expected: int) -> None:
+    """An operator would set another price than he typed."""
+    assert read(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0.0000001", "-1", "nan", "inf", "1,5", "$1", "1e99", "9" * 40, "1000001"])
+def test_what_is_no_price_is_refused(text: str) -> None:
+    """A slip of the keyboard would be rounded to some price."""
+    with pytest.raises(argparse.ArgumentTypeError):
+        per_million(text)
+
+
+def test_changes_of_a_running_catalogue_need_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command would look at files, or show a stack, where a running router must be asked."""
+    assert run(tmp_path, "discount", "list", "--key-file", tmp_path / "none") == 2
+    assert "none" in capsys.readouterr().err

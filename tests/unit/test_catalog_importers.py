@@ -100,6 +100,47 @@ def test_litellm_prices_become_tiers() -> None:
     )
 
 
+SERVICES = {
+    **CHAT,
+    "cache_read_input_token_cost": 5e-07,
+    "input_cost_per_token_above_200k_tokens": 4e-06,
+    "output_cost_per_token_above_200k_tokens": 8e-06,
+    "input_cost_per_token_flex": 5e-07,
+    "output_cost_per_token_flex": 1e-06,
+    "cache_read_input_token_cost_flex": 2.5e-07,
+    "input_cost_per_token_above_200k_tokens_flex": 2e-06,
+    "output_cost_per_token_above_200k_tokens_flex": 4e-06,
+    "input_cost_per_token_batches": 1e-07,
+    "output_cost_per_token_batches": 1e-07,
+}
+
+
+def test_litellm_prices_of_services() -> None:
+    """Else who asks for a slower and cheaper answer pays for a fast one."""
+    (offer,) = litellm.read(json.dumps({"host/m": SERVICES}).encode())
+    flex = PriceParts(input=500_000, output=1_000_000, cache_read=250_000)
+    assert offer.tiers == (
+        PriceTier(parts=PriceParts(input=4_000_000, output=8_000_000), input_tokens_from=200_001),
+        PriceTier(parts=flex, service_tier="flex"),
+        PriceTier(parts=PriceParts(input=2_000_000, output=4_000_000), input_tokens_from=200_001, service_tier="flex"),
+    )
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "output_cost_per_token_flex",
+        "cache_read_input_token_cost_flex",
+        "input_cost_per_token_above_200k_tokens_flex",
+    ],
+)
+def test_litellm_leaves_out_a_service_that_lacks_a_price(missing: str) -> None:
+    """Else a long or cached prompt is charged in part at the price of another service, perhaps below what is owed."""
+    row = {name: value for name, value in SERVICES.items() if name != missing}
+    (offer,) = litellm.read(json.dumps({"host/m": row}).encode())
+    assert [tier.service_tier for tier in offer.tiers] == [None]
+
+
 def test_litellm_prices_by_range() -> None:
     """Else a model that is priced by ranges only has no price."""
     ranges = [

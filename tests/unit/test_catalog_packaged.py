@@ -210,7 +210,14 @@ def test_known_prices() -> None:
         (240, 360, 600_000),
     ]
     luna = prices["openai/openai/gpt-6-luna"][0]
-    assert [(tier.input_tokens_from, tier.parts.input) for tier in luna.tiers] == [(272_001, 200_000)]
+    assert [(tier.service_tier, tier.input_tokens_from, tier.parts.input) for tier in luna.tiers] == [
+        ("default", None, 100_000),
+        (None, 272_001, 200_000),
+        ("flex", None, 50_000),
+        ("flex", 272_001, 100_000),
+        ("priority", None, 200_000),
+        ("priority", 272_001, 400_000),
+    ]
     haiku = prices["amazon-bedrock/anthropic/claude-haiku-4.5"][0].parts
     assert haiku == PriceParts(
         input=1_000_000, output=5_000_000, cache_read=100_000, cache_write=1_250_000, cache_write_1h=2_000_000

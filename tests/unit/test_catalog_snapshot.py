@@ -90,6 +90,8 @@ def spans(*spans: tuple[int | None, int | None]) -> Callable[[dict[str, Any]], N
     ("change", "says"),
     [
         (twice("providers"), "provider a: given twice"),
+        (spoil("providers.0.purchase_fee_ppm", -1_000_000), "provider a: purchase_fee_ppm"),
+        (spoil("providers.1.purchase_fee_ppm", 1_000_001), "provider b: purchase_fee_ppm"),
         (twice("models"), "model or alias lab/model: given twice"),
         (twice("endpoints"), "endpoint b/lab/model: given twice"),
         (twice("prices"), "price of a/lab/model: given twice"),

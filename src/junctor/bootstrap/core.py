@@ -7,19 +7,21 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from junctor.adapters.catalog.packaged import PackagedCatalog
+from junctor.adapters.net.addresses import HostRule, Vetting
 from junctor.adapters.net.transport import Transport
 from junctor.adapters.providers import registry
 from junctor.adapters.providers.dialects.openai_chat import OpenAIChat
 from junctor.adapters.providers.gateway import Gateway
+from junctor.adapters.secrets.credentials import CredentialsAtHand
 from junctor.adapters.secrets.environment import EnvironmentSecrets
+from junctor.adapters.secrets.shared import SharedSecret, secrets_manager
 from junctor.adapters.system.ambient import SystemClock, SystemDice
 from junctor.adapters.tables.sqlite import SqliteStore
 from junctor.bootstrap.catalog_file import IMPORTED_FILE, CatalogFile
 from junctor.domain.call import Snapshots
-from junctor.domain.catalog import Catalog
-from junctor.domain.health import HealthSnapshot
 from junctor.doors.codec.checks import Limits
 from junctor.doors.rpc.router import Terms
 from junctor.ledger.allowance.allowance import Allowance
@@ -31,13 +33,15 @@ from junctor.ports.secrets import Peppers
 from junctor.ports.table import Store, Table
 from junctor.ports.telemetry import Telemetry
 from junctor.records import ids
-from junctor.records.tables import ALL_TABLES, CORE
+from junctor.records.tables import ALL_TABLES, CATALOG, CORE
 from junctor.settings import Settings
 from junctor.settings import Store as StoreKind
 from junctor.usecases.accounts import Accounts
 from junctor.usecases.admit import Admission
 from junctor.usecases.alerts import Alerts
 from junctor.usecases.bookkeeping import Bookkeeper
+from junctor.usecases.catalog_overlay import CatalogOverlay, Ground
+from junctor.usecases.instance_health import InstanceHealth
 from junctor.usecases.reclaim import Reclaimer
 from junctor.usecases.services import Services
 
@@ -47,7 +51,6 @@ LEASES_CLOSE_S = 5.0
 DIALECTS = {"openai_chat": OpenAIChat()}
 SEEDS = 2**32
 _SPOKEN = frozenset(DIALECTS)
-_NOTHING_MEASURED = HealthSnapshot({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,9 @@ class Core:
     bookkeeper: Bookkeeper
     catalog: PackagedCatalog
     catalog_file: CatalogFile
+    overlay: CatalogOverlay
     secrets: EnvironmentSecrets
+    shared_secret: SharedSecret | None
     store: Store
     transport: Transport
     table: Table
@@ -81,31 +86,27 @@ class Core:
 class Views:
     """Takes the snapshots that one call uses from beginning to end."""
 
-    def __init__(self, catalog: PackagedCatalog, secrets: EnvironmentSecrets, clock: Clock, dice: Dice) -> None:
+    def __init__(
+        self, catalog: PackagedCatalog, credentials: CredentialsAtHand, health: InstanceHealth, clock: Clock, dice: Dice
+    ) -> None:
         self._source = catalog
-        self._secrets = secrets
+        self._credentials = credentials
+        self._health = health
         self._clock = clock
         self._dice = dice
-        self._catalog: Catalog | None = None
-        self._credentials: Mapping[str, tuple[str, ...]] = {}
 
     def __call__(self) -> Snapshots:
-        """Return the views of this instant. What credentials there are is looked up anew when the catalogue changes."""
+        """Return the views of this instant."""
         catalog = self._source.current()
-        if catalog is not self._catalog:
-            self._catalog = catalog
-            self._credentials = {
-                slug: tuple(name for name in provider.credentials if self._secrets.get(name) is not None)
-                for slug, provider in catalog.providers.items()
-            }
+        credentials = self._credentials.of(catalog.providers)
         seed = int(self._dice.uniform() * SEEDS)
-        return Snapshots(catalog, _NOTHING_MEASURED, self._credentials, self._clock.now_ms(), seed, _SPOKEN)
+        return Snapshots(catalog, self._health.snapshot(), credentials, self._clock.now_ms(), seed, _SPOKEN)
 
 
 async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Peppers, telemetry: Telemetry) -> Core:
     """Open everything; tables that are missing are made where the store is embedded.
 
-    Raises StoreError, CatalogFormatError, RegistryError.
+    Raises StoreError, CatalogFormatError, RegistryError, SharedSecretError.
     """
     clock, dice = SystemClock(), SystemDice()
     catalog = PackagedCatalog(environ)
@@ -113,15 +114,21 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
     file = CatalogFile(catalog, rows, settings.data_dir / IMPORTED_FILE)
     file.refresh()
     secrets = EnvironmentSecrets(environ, peppers)
+    shared = await _shared(settings, secrets, dice)
     store = open_store(settings)
     if settings.store is StoreKind.SQLITE or settings.dynamodb_endpoint is not None:
         await store.create(ALL_TABLES)
     table: Table = store.table(CORE)
-    transport = Transport()
+    vetting = Vetting([HostRule(row.host, row.port) for row in settings.private_hosts])
+    overlay = CatalogOverlay(store.table(CATALOG), dice, telemetry, Ground(catalog, vetting, rows.dialects()))
+    await overlay.look()
+    transport = Transport(vetting=vetting)
+    health = InstanceHealth(clock, dice, telemetry)
     services = Services(
         admission=Admission(table, secrets, clock, settings.key_cache_s),
-        snapshots=Views(catalog, secrets, clock, dice),
+        snapshots=Views(catalog, CredentialsAtHand(secrets, settings.credential_weights), health, clock, dice),
         upstream=Gateway(rows, DIALECTS, transport, secrets),
+        health=health,
         ledger=Ledger(
             Tools(table, clock, dice, telemetry),
             LedgerTerms(deadline_max_ms=int(settings.deadline_max_s * 1000), output_hold_tokens=settings.output_hold_tokens),
@@ -140,11 +147,22 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
         bookkeeper=Bookkeeper(table, clock, dice, telemetry),
         catalog=catalog,
         catalog_file=file,
+        overlay=overlay,
         secrets=secrets,
+        shared_secret=shared,
         store=store,
         transport=transport,
         table=table,
     )
+
+
+async def _shared(settings: Settings, secrets: EnvironmentSecrets, dice: Dice) -> SharedSecret | None:
+    """Read the shared secret, if the settings name one. Raises SharedSecretError."""
+    if settings.credentials_secret is None:
+        return None
+    shared = SharedSecret(settings.credentials_secret, secrets, dice, partial(secrets_manager, settings.region))
+    await shared.read()
+    return shared
 
 
 def open_store(settings: Settings, *, read_only: bool = False) -> Store:

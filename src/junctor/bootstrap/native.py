@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -12,22 +12,30 @@ from junctor.bootstrap.core import Core, terms
 from junctor.doors import grpc_router
 from junctor.doors.grpc_control import handlers
 from junctor.doors.grpc_server import AddressError, GrpcServer, ServerTerms, Service
-from junctor.doors.rpc import access, usage
+from junctor.doors.rpc import access, catalog, catalog_admin, usage
 from junctor.doors.rpc.control import ControlRpc
 from junctor.doors.rpc.credits import methods as credits_methods
 from junctor.doors.rpc.methods import Methods
 from junctor.doors.rpc.router import RouterRpc
+from junctor.ledger.tools import Tools
+from junctor.records import ids
+from junctor.records.tables import CATALOG as CATALOG_TABLE
+from junctor.records.tables import HEALTH
 from junctor.settings import Address, Settings
 from junctor.usecases.api_keys import ApiKeys
+from junctor.usecases.catalog import CatalogReader
+from junctor.usecases.catalog_changes import CatalogChanges
 from junctor.usecases.credits import Credits
 from junctor.usecases.entries import Entries
+from junctor.usecases.fleet_health import FleetHealth
 from junctor.usecases.generations import Generations
 from junctor.usecases.limits import Limits
 from junctor.usecases.members import Members
 from junctor.usecases.organisations import Organisations
 from junctor.usecases.trail import Trail
 
-ACCOUNT, USAGE = "junctor.v1.AccountService", "junctor.v1.UsageService"
+ACCOUNT, USAGE, CATALOG = "junctor.v1.AccountService", "junctor.v1.UsageService", "junctor.v1.CatalogService"
+CATALOG_ADMIN = "junctor.v1.CatalogAdminService"
 
 T = TypeVar("T")
 
@@ -41,30 +49,51 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     return uvloop.run(main)
 
 
+Report = Callable[[bool], Coroutine[Any, Any, None]]
+"""Tells balancers whether calls are welcome here."""
+
+
 @asynccontextmanager
-async def background(core: Core) -> AsyncGenerator[None, None]:
+async def background(core: Core, report: Report) -> AsyncGenerator[None, None]:
     """Do what every instance does beside its calls, while it serves."""
-    running = [asyncio.create_task(work.forever()) for work in (core.reclaimer, core.bookkeeper)]
-    running.append(asyncio.create_task(core.catalog_file.keep(lambda text: core.services.telemetry.event(text, {}))))
+    services, reports = core.services, set[asyncio.Task[None]]()
+
+    def tell(text: str) -> None:
+        services.telemetry.event(text, {})
+
+    def on_sick(sick: bool) -> None:  # noqa: FBT001 - the callback's one argument is its meaning
+        tell("this instance fails, not its providers" if sick else "this instance is well again")
+        reports.add(task := asyncio.create_task(report(not sick)))
+        task.add_done_callback(reports.discard)
+
+    tools = Tools(core.store.table(HEALTH), services.clock, services.dice, services.telemetry)
+    fleet = FleetHealth(tools, services.health, ids.fresh(services.clock, services.dice), on_sick)
+    works = [core.reclaimer.forever(), core.bookkeeper.forever(), core.overlay.forever(), fleet.forever()]
+    works.append(core.catalog_file.keep(tell))
+    if core.shared_secret is not None:
+        works.append(core.shared_secret.keep(tell))
+    running = [asyncio.create_task(work) for work in works]
     try:
         yield
     finally:
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*running, *reports, return_exceptions=True)
 
 
 def server(core: Core, settings: Settings) -> GrpcServer:
     """Make the server of the data plane, not listening yet."""
     router = RouterRpc(core.services, terms(settings))
     routed = Service(grpc_router.SERVICE, grpc_router.handlers(router), router.guard)
-    return GrpcServer((routed, _controlled(core, USAGE, _usage(core))), _terms(settings, settings.listen))
+    return GrpcServer((routed, *_readable(core)), _terms(settings, settings.listen))
 
 
 def admin_server(core: Core, settings: Settings) -> GrpcServer:
     """Make the server of the control plane, not listening yet."""
     account = _controlled(core, ACCOUNT, account_methods(core, fee_ppm=settings.credit_fee_ppm))
-    return GrpcServer((account, _controlled(core, USAGE, _usage(core))), _terms(settings, settings.admin_listen))
+    changes = CatalogChanges(core.store.table(CATALOG_TABLE), core.services.clock, core.services.dice, core.overlay)
+    changed = _controlled(core, CATALOG_ADMIN, catalog_admin.methods(changes))
+    return GrpcServer((account, changed, *_readable(core)), _terms(settings, settings.admin_listen))
 
 
 @asynccontextmanager
@@ -77,7 +106,7 @@ async def listening(core: Core, settings: Settings) -> AsyncGenerator["Listening
     except AddressError:
         await data.drain(0)
         raise
-    async with background(core):
+    async with background(core, lambda welcome: data.report(serving=welcome)):
         yield Listening(data, admin, port, admin_port)
 
 
@@ -105,8 +134,12 @@ def account_methods(core: Core, *, fee_ppm: int) -> Methods:
     }
 
 
-def _usage(core: Core) -> Methods:
-    return usage.methods(Generations(core.table, core.services.dice))
+def _readable(core: Core) -> tuple[Service, Service]:
+    """Return what is read on both listeners: by those who call models, and by those who manage."""
+    services = core.services
+    generations = usage.methods(Generations(core.table, services.dice))
+    models = catalog.methods(CatalogReader(services.snapshots))
+    return _controlled(core, USAGE, generations), _controlled(core, CATALOG, models)
 
 
 def _controlled(core: Core, name: str, methods: Methods) -> Service:

@@ -15,6 +15,7 @@ from junctor.adapters.system.ambient import SystemClock
 from junctor.adapters.telemetry.lines import LineTelemetry
 from junctor.bootstrap import native
 from junctor.bootstrap.core import Core, open_core
+from junctor.bootstrap.discovered import Discovery
 from junctor.bootstrap.local_secrets import first_key, operator_key, peppers
 from junctor.bootstrap.problems import Problem, as_problem
 from junctor.domain.money import NanoUsd
@@ -80,6 +81,7 @@ async def _up(settings: Settings, voice: Voice) -> int:
             available_nanousd = await _grant(core, key.account)
         async with AsyncExitStack() as stack:
             model = await stack.enter_async_context(_local_model(core, settings, voice))
+            await stack.enter_async_context(_discovery(core, settings))
             with as_problem():
                 listening = await stack.enter_async_context(native.listening(core, settings))
             _tell_what_runs(settings, voice, listening, model=model is not None)
@@ -129,6 +131,22 @@ async def _local_model(core: Core, settings: Settings, voice: Voice) -> AsyncGen
     finally:
         if model is not None:
             await model.stop()
+
+
+@asynccontextmanager
+async def _discovery(core: Core, settings: Settings) -> AsyncGenerator[None, None]:
+    """Find the model servers of this machine, and go on looking for them, unless the settings say not to."""
+    if not settings.discover:
+        yield
+        return
+    discovery = Discovery(core.catalog, core.services.clock, core.services.telemetry)
+    await discovery.look()
+    looking = asyncio.create_task(discovery.forever())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
 
 
 async def _until_stopped(stop: native.Stop, model: LocalModel | None, voice: Voice) -> None:
@@ -187,7 +205,7 @@ def _reachable(core: Core) -> list[tuple[str, str]]:
     open_, closed = [], []
     for slug, provider in sorted(views.catalog.providers.items(), key=lambda found: -served[found[0]]):
         here = f"{served[slug]} models" if served[slug] != 1 else "1 model"
-        if views.credentials.get(slug) and served[slug]:
+        if (views.credentials.get(slug) or not provider.credentials) and served[slug]:
             open_.append((provider.name, here))
         elif slug != "local" and served[slug]:
             closed.append((provider.name, f"set {' or '.join(provider.credentials)} to reach {here}"))

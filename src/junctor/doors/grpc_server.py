@@ -69,6 +69,7 @@ class GrpcServer:
         self._names = tuple(service.name for service in services)
         self._guards = tuple(service.guard for service in services)
         self._health = health.aio.HealthServicer()
+        self._draining = False
         self._server = grpc.aio.server(options=_options(terms))
         self._server.add_generic_rpc_handlers(tuple(service.handlers for service in services))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -90,12 +91,20 @@ class GrpcServer:
         if port == 0:
             raise AddressError(f"{host}:{self._terms.port} cannot be listened on: in use, or not an address of this machine")
         await self._server.start()
-        await self._report(serving=True)
+        await self.report(serving=True)
         return port
+
+    async def report(self, *, serving: bool) -> None:
+        """Tell balancers whether calls are welcome here; a server that drains stays NOT_SERVING."""
+        welcome = serving and not self._draining
+        status = health_pb2.HealthCheckResponse.SERVING if welcome else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *self._names):
+            await self._health.set(service, status)
 
     async def drain(self, grace_s: float) -> None:
         """Turn callers away, let calls under way end within the grace, and stop."""
-        await self._report(serving=False)
+        self._draining = True
+        await self.report(serving=False)
         stopping = asyncio.create_task(self._server.stop(grace_s))
         idle = asyncio.create_task(self._idle())
         await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
@@ -126,11 +135,6 @@ class GrpcServer:
             raise AddressError(f"{self._terms.host}:{self._terms.port} cannot be listened on: {reason}") from error
         server.close()
         await server.wait_closed()
-
-    async def _report(self, *, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", *self._names):
-            await self._health.set(service, status)
 
 
 def _options(terms: ServerTerms) -> Sequence[tuple[str, int]]:

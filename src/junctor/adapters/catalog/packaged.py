@@ -3,12 +3,17 @@
 Refuses to look anywhere but into the package and what it is handed. What it learns at run time are addresses: of an endpoint on
 this machine, which exists only once its server listens, and of providers whose address holds the operator's own account, as
 `https://${DATABRICKS_HOST}/...`. An endpoint whose address is not whole has none, so nothing is sent there.
+
+Two layers may lie over it, each made by others as a pure function of what is beneath: what was discovered on this machine, and
+over that the operator's records. Whatever changes, all is laid anew from the bottom.
 """
 
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -16,6 +21,8 @@ from junctor.adapters.catalog.snapshot import placed, read
 from junctor.domain.catalog import Catalog, Endpoint
 
 SNAPSHOT = "snapshot.json"
+
+Layer: TypeAlias = Callable[[Catalog], Catalog]
 
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
@@ -31,25 +38,56 @@ class PackagedCatalog:
         It is checked where it is built and where it is tested: at a start that would cost more than all the rest.
         """
         self._variables = variables
+        # An imported file is read, and put in force, by a thread of its own.
+        self._changing = threading.Lock()
         self._located: dict[str, str] = {}
+        self._discovered: Layer = _nothing_more
+        self._records: Layer = _nothing_more
         self.replace(placed(read(packaged_bytes())))
 
     def current(self) -> Catalog:
         """Return the catalogue in force, from memory."""
         return self._catalog
 
+    def beneath(self) -> Catalog:
+        """Return the catalogue without the operator's records."""
+        return self._beneath
+
     def replace(self, catalog: Catalog) -> None:
         """Put another catalogue in force for all later calls; those under way keep theirs. Addresses given before are kept."""
         filled = with_variables(catalog, self._variables)
-        for endpoint_id, base_url in self._located.items():
-            if _find(filled.endpoints, endpoint_id) is not None:
-                filled = with_address(filled, endpoint_id, base_url)
-        self._catalog = filled
+        with self._changing:
+            for endpoint_id, base_url in self._located.items():
+                if _find(filled.endpoints, endpoint_id) is not None:
+                    filled = with_address(filled, endpoint_id, base_url)
+            self._lay(filled)
 
     def locate(self, endpoint_id: str, base_url: str) -> None:
         """Give an endpoint its address, for all later calls. Raises KeyError if there is no such endpoint."""
-        self._catalog = with_address(self._catalog, endpoint_id, base_url)
-        self._located[endpoint_id] = base_url
+        with self._changing:
+            self._lay(with_address(self._bottom, endpoint_id, base_url))
+            self._located[endpoint_id] = base_url
+
+    def discovered(self, layer: Layer) -> None:
+        """Lay what was discovered on this machine over the catalogue, in place of what was before."""
+        with self._changing:
+            self._discovered = layer
+            self._lay(self._bottom)
+
+    def overlay(self, layer: Layer) -> None:
+        """Lay the operator's records over all, in place of what was before."""
+        with self._changing:
+            self._records = layer
+            self._lay(self._bottom)
+
+    def _lay(self, bottom: Catalog) -> None:
+        beneath = self._discovered(bottom)
+        self._catalog = self._records(beneath)
+        self._bottom, self._beneath = bottom, beneath
+
+
+def _nothing_more(catalog: Catalog) -> Catalog:
+    return catalog
 
 
 def packaged_bytes() -> bytes:

@@ -16,6 +16,7 @@ from junctor.domain.catalog import Catalog, Endpoint, Model, PriceCard, PricePar
 from junctor.domain.completion import CompletionSpec
 
 MINUTES_OF_DAY = 24 * 60
+FEE_MAX_PPM = 1_000_000
 
 _SLUG = re.compile(r"[a-z0-9._-]+/[a-z0-9._:-]+")
 _ADDRESS = re.compile(r"https://[^\s?#]*[^\s?#/]|")
@@ -100,6 +101,9 @@ def check(rows: Snapshot) -> None:
     providers = {row.slug for row in rows.providers}
     models = {row.slug for row in rows.models}
     ids = {row.id for row in rows.endpoints}
+    for provider in rows.providers:
+        if not 0 <= provider.purchase_fee_ppm <= FEE_MAX_PPM:
+            raise CatalogFormatError(f"provider {provider.slug}: purchase_fee_ppm is not between 0 and {FEE_MAX_PPM}")
     for model in rows.models:
         if (problem := _wrong_with_model(model)) is not None:
             raise CatalogFormatError(f"model {model.slug}: {problem}")

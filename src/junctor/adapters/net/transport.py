@@ -18,6 +18,7 @@ from typing import Protocol, Self, cast
 import httpx
 from msgspec import Struct
 
+from junctor.adapters.net.addresses import AddressRefusedError, Place, Vetting
 from junctor.adapters.net.errors import (
     BadProtocolError,
     ConnectionLostError,
@@ -208,9 +209,10 @@ class Response:
 class Transport:
     """The connections to all servers."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        """Open nothing yet."""
+    def __init__(self, limits: Limits | None = None, vetting: Vetting | None = None) -> None:
+        """Open nothing yet. Where `vetting` has a say, connections go to the address that it judged, under the host's name."""
         limits = limits or Limits()
+        self._vetting = vetting or Vetting()
         self._answer_bytes_max = limits.answer_bytes_max
         self._user_agent = f"junctor/{importlib.metadata.version('junctor')}"
         self._pool = httpx.AsyncHTTPTransport(
@@ -231,8 +233,9 @@ class Transport:
         """
         own = {"user-agent": self._user_agent, "accept-encoding": "identity"}
         wire_headers = encode_headers({**own, **headers})
+        place = await self._place(url, min(connect_by, answer_by)) if self._vetting.watching else None
         try:
-            request = httpx.Request("POST", _parsed(url), headers=wire_headers, content=body)
+            request = _request(url, place, wire_headers, body)
         except httpx.InvalidURL:
             raise NeverSentError("the address is not valid") from None
         timer = asyncio.timeout_at(min(connect_by, answer_by))
@@ -260,6 +263,16 @@ class Transport:
                 raise BadProtocolError("the answer is encoded in a way that was not asked for")
         return response
 
+    async def _place(self, url: str, by: float) -> Place | None:
+        """Return where the address must be connected to, None if that is not prescribed. Raises NeverSentError."""
+        try:
+            async with asyncio.timeout_at(by):
+                return await self._vetting.place(url)
+        except AddressRefusedError:
+            raise NeverSentError("the address may not be connected to") from None
+        except TimeoutError:
+            raise NeverSentError("the host's name was not found in time") from None
+
     def linger(self, pump: asyncio.Task[None]) -> None:
         """Let a released answer come to its end by itself, for a while."""
         patience = asyncio.get_running_loop().call_later(_LINGER_S, pump.cancel)
@@ -279,6 +292,16 @@ class Transport:
         if self._lingering:
             await asyncio.wait(self._lingering)
         await self._pool.aclose()
+
+
+def _request(url: str, place: Place | None, headers: list[tuple[bytes, bytes]], body: bytes) -> httpx.Request:
+    """Write a request. At a prescribed place its host stands in the header and in the TLS handshake. Raises InvalidURL."""
+    parsed = _parsed(url)
+    if place is None:
+        return httpx.Request("POST", parsed, headers=headers, content=body)
+    headers = [(b"host", parsed.netloc), *headers]
+    at = parsed.copy_with(host=place.address)
+    return httpx.Request("POST", at, headers=headers, content=body, extensions={"sni_hostname": place.host})
 
 
 @lru_cache(_ADDRESSES_KEPT)

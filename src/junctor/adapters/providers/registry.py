@@ -2,6 +2,7 @@
 
 A row says which wire API the provider speaks, where its secret goes and how it deviates. Addresses, prices and names of secrets
 are the catalogue's. Whatever is wrong with a row, or with an endpoint that has none, is an error at start and not at a call.
+A provider without a row is the operator's own, as no catalogue with such a one comes into force.
 
 A row may name a wire API that Junctor does not speak yet: one of PLANNED. No call gets that far, as routing leaves out
 endpoints whose dialect is missing.
@@ -68,6 +69,10 @@ class ProviderRow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     quirks: Quirks = Quirks()
 
 
+OWN = ProviderRow(dialect="openai_chat", quirks=Quirks(max_tokens_field="max_tokens"))
+"""What the operator's own servers speak: the field of that name is the one that vLLM, llama.cpp, Ollama and SGLang all read."""
+
+
 class Registry:
     """All rows, by the provider's slug."""
 
@@ -76,11 +81,8 @@ class Registry:
         self._rows = rows
 
     def row(self, provider: str) -> ProviderRow:
-        """Return a provider's row. Raises RegistryError."""
-        row = self._rows.get(provider)
-        if row is None:
-            raise RegistryError(f"providers.toml has no row {provider!r}")
-        return row
+        """Return a provider's row, OWN for one of the operator's own."""
+        return self._rows.get(provider, OWN)
 
     def check_dialects(self, dialects: Collection[str]) -> None:
         """Make sure that every row's dialects exist or are planned. Raises RegistryError."""
@@ -92,7 +94,9 @@ class Registry:
     def check_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """Make sure that every endpoint's provider has a row, and the endpoint its dialect. Raises RegistryError."""
         for endpoint in endpoints:
-            row = self.row(endpoint.provider)
+            row = self._rows.get(endpoint.provider)
+            if row is None:
+                raise RegistryError(f"providers.toml has no row {endpoint.provider!r}")
             if endpoint.dialect != row.dialect and endpoint.dialect not in row.also:
                 raise RegistryError(f"endpoint {endpoint.id!r}: its provider speaks {row.dialect!r}, not {endpoint.dialect!r}")
 

@@ -16,13 +16,14 @@ from junctor.adapters.catalog.importers.genai_prices import GenaiPrice
 from junctor.adapters.catalog.importers.hosts import Host, places
 from junctor.adapters.catalog.importers.merge import Merged, Terms, merge
 from junctor.adapters.catalog.importers.offers import MODALITIES, Offer
-from junctor.adapters.catalog.importers.prices import Package, cards, disagreement, suspects
+from junctor.adapters.catalog.importers.prices import Package, cards, checked_with_services, disagreement, services_of, suspects
 from junctor.adapters.catalog.importers.slugs import SlugBook
 from junctor.adapters.catalog.snapshot import Prices, Quarantined, Snapshot
 from junctor.adapters.catalog.survey import EMBEDDING_MODALITY
 from junctor.domain.catalog import Endpoint, Model, PriceCard, Provider
 
 OPENROUTER: Final = "openrouter"
+SERVICE_PARAMETER: Final = "service_tier"
 _BLEND: Final = (3, 1)
 """How input and output tokens are weighed where endpoints are ordered by one price."""
 
@@ -54,12 +55,11 @@ def assemble(sources: Sources) -> bytes:
     merged = merge(sources.offers, book, terms)
     coming = {(row.host, row.upstream_model): row for row in sources.genai_prices if row.later is not None}
     checked = {row.endpoint: row.cards for row in sources.curated.prices}
-    prices = {
-        row.endpoint.id: checked.get(row.endpoint.id) or cards(row, sources.hosts[row.endpoint.provider], packages, coming)
-        for row in merged
-    } | checked
+    built = {row.endpoint.id: cards(row, sources.hosts[row.endpoint.provider], packages, coming) for row in merged}
+    prices = built | {id_: checked_with_services(row, built.get(id_, ())) for id_, row in checked.items()}
     by_hand = {endpoint.id: endpoint for endpoint in sources.curated.endpoints}
     endpoints = {row.endpoint.id: row.endpoint for row in merged} | by_hand
+    endpoints |= {id_: _serviced(endpoints[id_]) for id_, row in prices.items() if services_of(row)}
     quarantined = _quarantined(merged, endpoints, prices, by_hand, sources.hosts)
     kept = {id_: row for id_, row in prices.items() if row and id_ not in {each.endpoint for each in quarantined}}
     served: dict[str, list[Endpoint]] = {}
@@ -93,6 +93,12 @@ def write(snapshot: Snapshot) -> bytes:
         lists.append(f'"{name}":[\n{rows}\n]')
     head = f'"version":{_quoted(snapshot.version)},\n"built_at":{_quoted(snapshot.built_at)}'
     return ("{\n" + ",\n".join((head, *lists)) + "\n}\n").encode()
+
+
+def _serviced(endpoint: Endpoint) -> Endpoint:
+    """Return an endpoint that takes the service that a call asks for."""
+    known = endpoint.parameters
+    return endpoint if SERVICE_PARAMETER in known else replace(endpoint, parameters=(*known, SERVICE_PARAMETER))
 
 
 def _lean(row: Struct) -> Mapping[str, object]:
@@ -159,7 +165,13 @@ def _blended(cards_of: tuple[PriceCard, ...] | None) -> tuple[bool, int]:
 def _providers(sources: Sources) -> Sequence[Provider]:
     by_hand = {provider.slug: provider for provider in sources.curated.providers}
     built = {
-        slug: Provider(slug=slug, name=host.name, credentials=host.keys, aggregator=host.aggregator)
+        slug: Provider(
+            slug=slug,
+            name=host.name,
+            credentials=host.keys,
+            aggregator=host.aggregator,
+            purchase_fee_ppm=host.purchase_fee_ppm,
+        )
         for slug, host in sources.hosts.items()
     }
     return [row for _, row in sorted((built | by_hand).items())]

@@ -21,9 +21,11 @@ class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     complete: tuple[str, ...] = ()
     lab: str | None = None
     aggregator: bool = False
+    purchase_fee_ppm: int = 0
     reasoning: bool = False
     skip: str | None = None
     tiers_from: bool = False
+    service_tiers: tuple[str, ...] = ()
 
     def skips(self, upstream_model: str) -> bool:
         """Tell whether a model of that id is left out."""

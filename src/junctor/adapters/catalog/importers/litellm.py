@@ -1,12 +1,14 @@
 """Rows of litellm's price map: JSON, one object for each model at a host, prices in USD for one token.
 
 Newest of the sources, with the most kinds of prices. Its keys are the host's id behind litellm's own prefix. Prices above a
-prompt size, by range of prompt size and by hour of the day become tiers; batch and priority prices are not read, as no dialect
-asks for those services. Days of the week are dropped: hours that are cheap on some days only are charged at the higher price.
+prompt size, by range of prompt size, by hour of the day, and of the services flex and priority become tiers; batch prices are
+not read, as no dialect asks for batches. A service of which a price is missing that the plain one has is left out, as it would
+be charged at the wrong price in part. Days of the week are dropped: hours that are cheap on some days only are charged at the
+higher price.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +29,7 @@ _FIELDS: Final = {
     "audio_input": "input_cost_per_audio_token",
     "audio_output": "output_cost_per_audio_token",
 }
+_SERVICES: Final = ("flex", "priority")
 _ABOVE: Final = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 _MINUTES_A_DAY: Final = 1_440
 
@@ -109,6 +112,25 @@ def _tiers(row: Mapping[str, Any]) -> Iterator[PriceTier]:
     if off_peak and (parts := _parts({"mode": row["mode"], **off_peak})) is not None:
         for window in off_peak["windows"]:
             yield from _windows(window, parts)
+    if not ranges and not off_peak:
+        for service in _SERVICES:
+            yield from _service(row, service, sizes)
+
+
+def _service(row: Mapping[str, Any], service: str, sizes: Sequence[int]) -> Sequence[PriceTier]:
+    """Read the prices of a service, plain and above each prompt size; nothing unless all of them are there."""
+    tiers = []
+    for above, size in (("", None), *((f"_above_{size}k_tokens", size) for size in sizes)):
+        plain, parts = _parts(row, above), _parts(row, f"{above}_{service}")
+        if plain is None or parts is None or not _named(plain) <= _named(parts):
+            return ()
+        from_ = None if size is None else size * 1000 + 1
+        tiers.append(PriceTier(parts=parts, input_tokens_from=from_, service_tier=service))
+    return tiers
+
+
+def _named(parts: PriceParts) -> set[str]:
+    return {name for name, price in msgspec.structs.asdict(parts).items() if price is not None} - {"request"}
 
 
 def _windows(window: Mapping[str, Any], parts: PriceParts) -> Iterator[PriceTier]:

@@ -14,10 +14,12 @@ from msgspec.structs import replace
 from junctor.adapters.catalog.importers.genai_prices import GenaiPrice
 from junctor.adapters.catalog.importers.hosts import Host
 from junctor.adapters.catalog.importers.merge import Merged, believed
-from junctor.domain.catalog import PriceCard, PriceParts
+from junctor.domain.catalog import PriceCard, PriceParts, PriceTier
 
 OFF_MEDIAN_MAX: Final = 4
 DIFFERENCE_MAX: Final = 2
+PLAIN_SERVICE: Final = "default"
+"""What OpenAI calls the service of who asks for none."""
 _A_PAIR: Final = 2
 _CHECKED_BY: Final = ("pi-ai", "litellm")
 
@@ -38,16 +40,18 @@ def cards(
     if offer is None or offer.parts is None:
         return ()
     package = packages[offer.source]
-    tiers = tuple(
+    placed = [
         replace(tier, input_tokens_from=tier.input_tokens_from - 1) if host.tiers_from and tier.input_tokens_from else tier
         for tier in offer.tiers
-    )
+    ]
+    tiers = tuple(tier for tier in placed if tier.service_tier is None)
+    asked = tuple(tier for tier in placed if tier.service_tier in host.service_tiers)
     source = f"{package.source} {package.version}"
     card = PriceCard(version=package.as_of, parts=offer.parts, source=source, as_of=package.as_of, tiers=tiers)
     names = host.names.get("genai-prices", ())
     later = next((row for name in names if (row := coming.get((name, offer.upstream_model)))), None)
     if later is None or later.later is None or later.parts is None or tiers or not _same(later.parts, offer.parts):
-        return (card,)
+        return (_with_services(card, asked),)
     teller = packages["genai-prices"]
     return (
         replace(card, valid_to=later.later_from),
@@ -59,6 +63,29 @@ def cards(
             valid_from=later.later_from,
         ),
     )
+
+
+def _with_services(card: PriceCard, asked: tuple[PriceTier, ...]) -> PriceCard:
+    """Add the tiers of services that may be asked for, and the plain one under its name, beneath the tiers by size."""
+    if not asked:
+        return card
+    plain = PriceTier(parts=PriceParts(input=card.parts.input), service_tier=PLAIN_SERVICE)
+    return replace(card, tiers=(plain, *card.tiers, *asked))
+
+
+def services_of(cards_of: Iterable[PriceCard]) -> frozenset[str]:
+    """Return the services that an endpoint's cards have a price for."""
+    return frozenset(tier.service_tier for card in cards_of for tier in card.tiers if tier.service_tier is not None)
+
+
+def checked_with_services(checked: tuple[PriceCard, ...], built: tuple[PriceCard, ...]) -> tuple[PriceCard, ...]:
+    """Return cards that people checked, with the services of the one that was built if it is the same price otherwise."""
+    if len(checked) != 1 or len(built) != 1 or services_of(checked):
+        return checked
+    (card,), (made,) = checked, built
+    asked = tuple(tier for tier in made.tiers if tier.service_tier not in {None, PLAIN_SERVICE})
+    same = (made.parts, tuple(tier for tier in made.tiers if tier.service_tier is None)) == (card.parts, card.tiers)
+    return (_with_services(card, asked),) if same else checked
 
 
 def _same(one: PriceParts, other: PriceParts) -> bool:
