@@ -189,6 +189,19 @@ def test_so_many_ceilings_cover_so_many_answers(dice: Random) -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(SEEDS)
+def test_what_was_worked_out_of_a_card_holds_for_the_next_request(dice: Random) -> None:
+    """A request would be charged at the hour, the size or the service tier of the one before it."""
+    card = any_card(dice)
+    for _ in range(6):
+        usage, terms, audio = any_usage(dice), any_terms(dice), any_audio(dice)
+        anew = msgspec.structs.replace(card)
+        assert pricing.charge(card, usage, terms, audio) == pricing.charge(anew, usage, terms, audio)
+        bounds = usage.input_tokens, usage.output_tokens
+        assert pricing.ceiling(card, *bounds, terms, audio) == pricing.ceiling(anew, *bounds, terms, audio)
+
+
+@settings(max_examples=500, deadline=None)
+@given(SEEDS)
 def test_a_card_that_is_known_makes_a_sum(dice: Random) -> None:
     """A call would end in an internal error after its endpoint was found fit."""
     prices, under = any_card(dice), any_terms(dice)

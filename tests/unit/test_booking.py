@@ -1,18 +1,22 @@
 """What a call asks of the money before it begins: how long its answer may get, and what its caller is told if it cannot."""
 
+import asyncio
+
 import msgspec
 import pytest
 
+from junctor.adapters.tables.faults import CALM, FaultPlan
 from junctor.domain.call import Call
 from junctor.domain.catalog import PriceCard, PriceParts
 from junctor.domain.errors import InsufficientCreditsError
 from junctor.domain.routing import Candidate, Plan
 from junctor.policy.bounds import DEFAULT_OUTPUT_HOLD_TOKENS
-from tests.support.world import ENDPOINT, VOID, World, call, play
+from tests.support.world import ENDPOINT, PLAN, VOID, World, call, play
 
 MICRO = 1_000_000  # pico-USD
 TOKEN = 1_000  # nano-USD
 LONGEST = 20_000
+SLOW = FaultPlan(latency_s=(5.0, 5.0))
 
 
 def planned() -> Plan:
@@ -89,5 +93,42 @@ def test_an_account_that_nobody_made_has_nothing() -> None:
             await world.ledger.begin(asked(1), planned())
         assert caught.value.metadata["available_nanousd"] == "0"
         assert world.leases() == []
+
+    play(scenario)
+
+
+def test_money_that_comes_too_late_for_a_call_stays_where_it_is() -> None:
+    """A call would wait for money beyond its deadline, or leave money set aside that no answer will use."""
+
+    async def scenario(world: World) -> None:
+        await world.credit(LONGEST * TOKEN)
+        world.store.dice.plan = SLOW
+        began_s = world.clock.monotonic_s()
+        with pytest.raises(TimeoutError):
+            await world.ledger.begin(call(remaining_s=1), planned())
+        assert world.clock.monotonic_s() - began_s == pytest.approx(1)
+        world.store.dice.plan = CALM
+        await world.ledger.settle(await world.ledger.hold(asked(), planned()), VOID)
+        await world.ledger.close()
+        purse = world.purse()
+        assert (purse.avail_nanousd, purse.leased_nanousd) == (LONGEST * TOKEN, 0)
+
+    play(scenario)
+
+
+def test_a_hold_that_is_late_is_still_made() -> None:
+    """A caller whose time is up would wait on, or the slot that is being written would be forgotten with him."""
+
+    async def scenario(world: World) -> None:
+        await world.ledger.hold(call(), PLAN)
+        world.store.dice.plan = SLOW
+        holding = await world.ledger.begin(call(), PLAN)
+        began_s = world.clock.monotonic_s()
+        with pytest.raises(TimeoutError):
+            await holding.ready(asyncio.get_running_loop().time() + 1)
+        assert world.clock.monotonic_s() - began_s == pytest.approx(1)
+        hold = await holding.ready()
+        assert holding.generation_id == hold.generation.id
+        await world.ledger.settle(hold, VOID)
 
     play(scenario)

@@ -287,3 +287,12 @@ def test_every_packaged_price_is_known() -> None:
     prices = snapshot.parse(PACKAGED.read_bytes()).prices
     assert len(prices) > 40
     assert [endpoint for endpoint, cards in prices.items() if not all(map(pricing.is_known, cards))] == []
+
+
+def test_more_cards_than_are_remembered_are_priced_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalogue that is replaced again and again would fill the memory, or one card's price be taken for another's."""
+    monkeypatch.setattr(pricing, "SHEETS_MAX", 3)
+    monkeypatch.setattr(pricing, "_sheets", {})
+    for picousd in (*range(1_000, 20_000, 1_000), 5_000):
+        assert charged(card(input=picousd), Usage(1, 0)) == picousd // 1_000
+        assert len(pricing._sheets) <= 3

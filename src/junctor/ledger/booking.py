@@ -52,6 +52,11 @@ class Booked:
         self.amount_nanousd = ceiling.hold_nanousd
         self.held: HeldLease | None = None
 
+    def room_at_hand(self) -> bool:
+        """Find room if there is some without waiting."""
+        self.held = self.scope.room_at_hand(self.amount_nanousd)
+        return self.held is not None
+
     async def room(self) -> HeldLease:
         """Find room. Raises JunctorError."""
         found = await self.scope.room(self.amount_nanousd)
@@ -96,20 +101,33 @@ class Bookings:
         self._scopes = scopes
 
     async def book(self, call: Call, plan: Plan) -> Booked:
-        """Set aside what a call may cost.
+        """Set aside what a call may cost: without waiting, as long as a lease with room is held.
 
         Raises:
+            TimeoutError: the call's deadline came; nothing was done.
             InsufficientCreditsError, KeyBudgetExceededError: there is too little; nothing was done.
             RequestIdReusedError, RequestInProgressError, RequestCompletedError: so too, but the request is known.
             LedgerUnavailableError: the store does not answer.
         """
         at_ms = self._tools.clock.now_ms()
         ceiling = ceilings.of(call.spec, plan.candidates, at_ms, self._terms.output_hold_tokens)
+        scope = self._scopes.known(call.caller, free_of_charge=ceiling.hold_nanousd == 0)
+        if scope is not None:
+            booked = Booked(call, plan, ceiling, at_ms, scope)
+            if booked.room_at_hand():
+                return booked
+        async with asyncio.timeout_at(call.deadline_at):
+            scope = scope or await self._read(call)
+            return await self._with_room(Booked(call, plan, ceiling, at_ms, scope))
+
+    async def _read(self, call: Call) -> Scope:
         try:
-            scope = await self._scopes.of(call.caller, free_of_charge=ceiling.hold_nanousd == 0)
+            return await self._scopes.read(call.caller)
         except StoreError as error:
             raise LedgerUnavailableError("The ledger cannot be read at present.", 1.0) from error
-        booked = Booked(call, plan, ceiling, at_ms, scope)
+
+    async def _with_room(self, booked: Booked) -> Booked:
+        call = booked.call
         try:
             await booked.room()
         except (InsufficientCreditsError, KeyBudgetExceededError):

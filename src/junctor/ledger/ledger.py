@@ -40,18 +40,29 @@ class Holding:
     """A hold under way beside the upstream call.
 
     `output_cap`: the most output tokens of each answer to ask a provider for, as the organisation's money might not cover more;
-    None where it covers all that may come. `output_tokens`: those of each answer for which money is held.
+    None where it covers all that may come.
     """
 
     def __init__(self, task: "asyncio.Task[Hold]", booked: Booked, output_cap: int | None) -> None:
         self.task = task
         self.output_cap = output_cap
-        self.output_tokens = booked.ceiling.output_tokens
-        self.may_outgrow = output_cap is None and booked.ceiling.open_nanousd > booked.ceiling.hold_nanousd
+        self._ceiling = booked.ceiling
 
-    async def ready(self) -> Hold:
-        """Wait until the hold is durable. Raises JunctorError."""
-        return self.task.result() if self.task.done() else await asyncio.shield(self.task)
+    @property
+    def output_tokens(self) -> int:
+        """The output tokens of each answer for which money is held."""
+        return self._ceiling.output_tokens
+
+    @property
+    def may_outgrow(self) -> bool:
+        """Whether an answer may come to cost more than is held for it."""
+        return self.output_cap is None and self._ceiling.open_nanousd > self._ceiling.hold_nanousd
+
+    async def ready(self, deadline_at: float | None = None) -> Hold:
+        """Wait until the hold is durable. Raises JunctorError; TimeoutError if it is not by an instant of the loop's clock."""
+        if not self.task.done() and not await _ended_by(self.task, deadline_at):
+            raise TimeoutError
+        return self.task.result()
 
     @property
     def generation_id(self) -> str:
@@ -87,13 +98,14 @@ class Ledger:
             InsufficientCreditsError, KeyBudgetExceededError: there is too little; nothing was done.
             RequestIdReusedError, RequestInProgressError, RequestCompletedError: what is known of a named call.
             LedgerUnavailableError: the store does not answer; nothing was charged.
+            TimeoutError: the call's deadline came first; nothing was charged.
         """
         booked = await self._bookings.book(call, plan)
         cap = self._bookings.output_cap(booked)
         holding = Holding(self._spawn(self._open(booked)), booked, cap)
         if call.request_id is not None:
             try:
-                await holding.ready()
+                await holding.ready(call.deadline_at)
             except JunctorError:
                 raise
             except BaseException:
@@ -113,8 +125,7 @@ class Ledger:
     async def settle(self, hold: Hold, outcome: Outcome) -> Receipt:
         """End a generation's slot. The settlement goes on if the caller leaves, and past this answer if the store is slow."""
         task = self._spawn(self._settle(hold.generation, outcome, self._clock.now_ms()))
-        done, _ = await asyncio.wait((task,), timeout=SETTLE_INLINE_S)
-        if not done:
+        if not await _ended_by(task, asyncio.get_running_loop().time() + SETTLE_INLINE_S):
             self._telemetry.count(Counter.SETTLE_PENDING)
             task.add_done_callback(self._report)
             return Receipt(hold.generation.id, pending=True)
@@ -170,7 +181,9 @@ class Ledger:
             self._telemetry.count(Counter.SETTLE_LOST)
             return Receipt(opened.id), None
         try:
-            cost = await self._covered(booked, outcome)
+            cost = outcome.cost_nanousd
+            if cost > booked.amount_nanousd:
+                cost = await self._covered(booked, outcome)
             ending = await self._end(opened, _ended(opened, outcome, cost, now_ms))
         except BaseException:
             self._bookings.lose(booked)
@@ -185,10 +198,8 @@ class Ledger:
         return Receipt(opened.id, cost_nanousd=cost, upstream_cost_nanousd=cost, fee_nanousd=0), closing
 
     async def _covered(self, booked: Booked, outcome: Outcome) -> NanoUsd:
-        """Return as much of a call's cost as is set aside for it, or can be now."""
+        """Return how much of a cost beyond what is set aside for a call is covered: what is, and what can be now."""
         missing = outcome.cost_nanousd - booked.amount_nanousd
-        if missing <= 0:
-            return outcome.cost_nanousd
         if outcome.within_hold:
             return booked.amount_nanousd
         with suppress(LedgerUnavailableError):  # the slot can be settled at what is set aside for it, the rest is ours
@@ -222,7 +233,7 @@ class Ledger:
         await self.settle(hold, outcome)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        task = asyncio.create_task(work)
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         return task
@@ -261,3 +272,26 @@ def _ended(opened: Generation, outcome: Outcome, cost: NanoUsd, now_ms: int) -> 
         ended_at_ms=now_ms,
     )
     return slots.charged(ended, cost)
+
+
+async def _ended_by(task: "asyncio.Task[Any]", at_s: float | None) -> bool:
+    """Wait for a task until an instant of the loop's clock, and tell whether it has ended. It goes on if the caller leaves.
+
+    It does for one task what asyncio.wait does for many, at a third of its price.
+    """
+    loop = asyncio.get_running_loop()
+    woken: asyncio.Future[None] = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    task.add_done_callback(wake)
+    timer = None if at_s is None else loop.call_at(at_s, wake)
+    try:
+        await woken
+    finally:
+        if timer is not None:
+            timer.cancel()
+        task.remove_done_callback(wake)
+    return task.done()

@@ -127,12 +127,20 @@ class Scope:
             return False
         return self._sizing.hoards(self.current, standing.available(self._clock.now_ms()))
 
+    def room_at_hand(self, amount: NanoUsd) -> HeldLease | None:
+        """Reserve an amount for a new call if there is room without waiting."""
+        current = None if self._queue else self._usable()
+        if current is None or not current.reserve(amount):
+            return None
+        self.traffic.called(self._clock.monotonic_s())
+        return current
+
     async def room(self, amount: NanoUsd) -> HeldLease | Shortfall:
         """Reserve an amount for a new call. Raises LedgerUnavailableError."""
+        found = self.room_at_hand(amount)
+        if found is not None:
+            return found
         self.traffic.called(self._clock.monotonic_s())
-        current = None if self._queue else self._usable()
-        if current is not None and current.reserve(amount):
-            return current
         return await self._wait(amount, None)
 
     async def more_room(self, held: HeldLease, amount: NanoUsd) -> bool:

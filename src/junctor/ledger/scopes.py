@@ -55,11 +55,18 @@ class Scopes:
             spawn=spawn,
         )
 
-    async def of(self, caller: Caller, *, free_of_charge: bool) -> Scope:
-        """Return the scope that a caller's calls are in. Raises StoreError."""
+    def known(self, caller: Caller, *, free_of_charge: bool) -> Scope | None:
+        """Return the scope that a caller's calls are in, None if his account has to be read for that."""
         if free_of_charge:
             return self._scope(caller.account, None)
-        standing = self._standings.known(caller.account) or await self._standings.read(caller.account)
+        standing = self._standings.known(caller.account)
+        if standing is None:
+            return None
+        return self._scope(caller.account, standing.limits_of(caller) if standing.limits else ())
+
+    async def read(self, caller: Caller) -> Scope:
+        """Read a caller's account for the scope that his calls are in. Raises StoreError."""
+        standing = await self._standings.read(caller.account)
         return self._scope(caller.account, standing.limits_of(caller))
 
     def available(self, account: str) -> NanoUsd:

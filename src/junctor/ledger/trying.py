@@ -56,11 +56,11 @@ async def repeat(dice: Dice, call: Callable[[], Awaitable[T]], doubt: Doubt | No
     Raises:
         StoreError: what the last try met; UnknownOutcomeError if the fate of any try is not known, as that one may land yet.
     """
-    doubt = doubt or Doubt()
     for tried in range(TRIES):
         try:
             return await call()
         except StoreError as error:
+            doubt = doubt or Doubt()
             if isinstance(error, UnknownOutcomeError):
                 doubt.unknown = error
             if tried == TRIES - 1:

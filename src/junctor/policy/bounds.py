@@ -43,9 +43,12 @@ class Size(Struct, frozen=True):
 def size(spec: CompletionSpec) -> Size:
     """Measure a request."""
     media = _media(spec)
+    if not media:
+        return Size(_text_bytes(spec, spec.messages) + HIDDEN_TOKENS)
     images = sum(isinstance(part, ImagePart) for part in media)
-    known = images == len(media)
-    return Size(_text_bytes(spec, has_media=bool(media)) + HIDDEN_TOKENS if known else COUNT_MAX, images)
+    if images < len(media):
+        return Size(COUNT_MAX, images)
+    return Size(_text_bytes(spec, tuple(map(_without_media, spec.messages))) + HIDDEN_TOKENS, images)
 
 
 def input_bound(size: Size, context_tokens: int | None) -> int:
@@ -56,9 +59,11 @@ def input_bound(size: Size, context_tokens: int | None) -> int:
 
 def output_bound(spec: CompletionSpec, endpoint: Endpoint, default_output_hold_tokens: int = DEFAULT_OUTPUT_HOLD_TOKENS) -> int:
     """Return the most output tokens of one answer for which money is held; reasoning is within max_tokens."""
-    asked = default_output_hold_tokens if spec.max_tokens is None else spec.max_tokens
-    limits = (endpoint.output_tokens_max, endpoint.context_tokens, COUNT_MAX)
-    return min(asked, *(limit for limit in limits if limit is not None))
+    bound = default_output_hold_tokens if spec.max_tokens is None else spec.max_tokens
+    for limit in (endpoint.output_tokens_max, endpoint.context_tokens, COUNT_MAX):
+        if limit is not None and limit < bound:
+            bound = limit
+    return bound
 
 
 def images(spec: CompletionSpec) -> int:
@@ -70,9 +75,8 @@ def _media(spec: CompletionSpec) -> list[Part]:
     return [part for message in spec.messages for part in message.parts if not isinstance(part, TextPart)]
 
 
-def _text_bytes(spec: CompletionSpec, *, has_media: bool) -> int:
+def _text_bytes(spec: CompletionSpec, messages: tuple[Message, ...]) -> int:
     """Measure all that a model may read but media; whole structures, so that no field can be forgotten."""
-    messages = tuple(map(_without_media, spec.messages)) if has_media else spec.messages
     read = (messages, spec.tools, spec.tool_choice, spec.response_format, spec.prediction, spec.extra)
     return len(_ENCODER.encode(read))
 

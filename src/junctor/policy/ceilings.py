@@ -43,10 +43,8 @@ def of(
         cost = _ceiling(spec, size, candidate, output_tokens, at_ms)
         held, tokens = max(held, cost), max(tokens, output_tokens)
         if spec.max_tokens is None:
-            longest = bounds.output_bound(spec, candidate.endpoint, pricing.COUNT_MAX)
-            cost = _ceiling(spec, size, candidate, longest, at_ms)
-        opened = max(opened, cost)
-    return Ceiling(held, opened, tokens)
+            opened = max(opened, _ceiling(spec, size, candidate, _longest(spec, candidate), at_ms))
+    return Ceiling(held, opened if spec.max_tokens is None else held, tokens)
 
 
 def affordable_output_tokens(

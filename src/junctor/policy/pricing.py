@@ -11,6 +11,7 @@ Nothing overflows: at most 1e9 each of input tokens, output tokens and images, a
 3,000,000,001,000,000,000 nano-USD: an int64 holds that, and DynamoDB's 38 digits hold it times any number of answers.
 """
 
+from bisect import bisect_right
 from typing import Final
 
 import msgspec
@@ -24,6 +25,9 @@ COUNT_MAX: Final = 1_000_000_000
 """The most tokens, or images, of one request; dialects believe no larger count of a provider's."""
 PRICE_MAX: Final = 1_000_000_000_000
 """The most that one unit may cost: a dollar. A larger price is a slip of a source's decimal point."""
+
+SHEETS_MAX: Final = 10_000
+"""Cards that are remembered with what was worked out of them; more than a catalogue's."""
 
 _INTS: Final = {int}
 _MINUTES_A_DAY: Final = 1_440
@@ -80,22 +84,22 @@ def charge(card: PriceCard, usage: Usage, terms: Terms, audio: Audio = SILENT) -
     tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
     parts_of = (usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens)
     _check_counts(tokens_in, tokens_out, *parts_of, terms.images, audio.input_tokens, audio.output_tokens)
-    prices = prices_in_force(card, tokens_in, terms.at_ms, terms.service_tier)
-    given, made = _known(prices)
+    rates = _sheet(card).rates(tokens_in, terms)
     cached = min(usage.cache_read_tokens, tokens_in)
     written = min(usage.cache_write_tokens, tokens_in - cached)
     heard = min(audio.input_tokens, tokens_in - cached - written)
     reasoned = min(usage.reasoning_tokens, tokens_out)
     spoken = min(audio.output_tokens, tokens_out - reasoned)
     return _rounded_up(
-        (tokens_in - cached - written - heard) * given
-        + cached * _or(prices.cache_read, given)
-        + written * _or(prices.cache_write, given)
-        + heard * _or(prices.audio_input, given)
-        + (tokens_out - reasoned - spoken) * made
-        + reasoned * _or(prices.reasoning, made)
-        + spoken * _or(prices.audio_output, made)
-        + _once(prices, terms.images)
+        (tokens_in - cached - written - heard) * rates.input
+        + cached * rates.cache_read
+        + written * rates.cache_write
+        + heard * rates.audio_input
+        + (tokens_out - reasoned - spoken) * rates.output
+        + reasoned * rates.reasoning
+        + spoken * rates.audio_output
+        + rates.request
+        + terms.images * rates.image
     )
 
 
@@ -109,18 +113,18 @@ def ceiling(card: PriceCard, input_tokens_max: int, output_tokens_max: int, term
         PricingError: the price is not known, or a bound is no whole number from 0 to COUNT_MAX.
     """
     _check_counts(input_tokens_max, output_tokens_max, terms.images, audio_max.input_tokens, audio_max.output_tokens)
-    if not card.tiers:
-        prices = prices_in_force(card, 0, terms.at_ms)
-        return _rounded_up(_most(prices, input_tokens_max, output_tokens_max, audio_max) + _once(prices, terms.images))
-    sizes = {tier.input_tokens_from or 0 for tier in card.tiers}
-    sizes.add(0)
+    sound = min(audio_max.input_tokens, input_tokens_max), min(audio_max.output_tokens, output_tokens_max)
     dearest = 0
-    for service_tier in {terms.service_tier, None}:
-        for size in sizes:
-            if size <= input_tokens_max:
-                prices = prices_in_force(card, size, terms.at_ms, service_tier)
-                tokens = _most(prices, input_tokens_max, output_tokens_max, audio_max)
-                dearest = max(dearest, tokens + _once(prices, terms.images))
+    for rates in _sheet(card).reachable(input_tokens_max, terms):
+        cost = (
+            input_tokens_max * rates.read_most
+            + output_tokens_max * rates.told_most
+            + sound[0] * rates.heard_more
+            + sound[1] * rates.spoken_more
+            + rates.request
+            + terms.images * rates.image
+        )
+        dearest = max(dearest, cost)
     return _rounded_up(dearest)
 
 
@@ -157,28 +161,107 @@ def _over(prices: PriceParts, upper: PriceParts) -> PriceParts:
     return msgspec.structs.replace(prices, **named)
 
 
-def _most(prices: PriceParts, tokens_in: int, tokens_out: int, audio: Audio) -> PicoUsd:
-    given, made = _known(prices)
-    read = max(given, prices.cache_read or 0, prices.cache_write or 0, prices.cache_write_1h or 0)
-    told = max(made, prices.reasoning or 0)
-    heard, spoken = min(audio.input_tokens, tokens_in), min(audio.output_tokens, tokens_out)
-    return (
-        tokens_in * read
-        + heard * max(0, _or(prices.audio_input, given) - read)
-        + tokens_out * told
-        + spoken * max(0, _or(prices.audio_output, made) - told)
-    )
+class _Rates(Struct, frozen=True, kw_only=True, gc=False):
+    """What each unit costs under some prices, with nothing left open.
+
+    `read_most` and `told_most` are the most that a token may cost, `heard_more` and `spoken_more` what sound may cost on top.
+    """
+
+    input: PicoUsd
+    output: PicoUsd
+    cache_read: PicoUsd
+    cache_write: PicoUsd
+    reasoning: PicoUsd
+    audio_input: PicoUsd
+    audio_output: PicoUsd
+    request: PicoUsd
+    image: PicoUsd
+    read_most: PicoUsd
+    told_most: PicoUsd
+    heard_more: PicoUsd
+    spoken_more: PicoUsd
 
 
-def _once(prices: PriceParts, images: int) -> PicoUsd:
-    """Return what a request costs besides its tokens; a provider that names no price of a kind charges by tokens only."""
-    return (prices.request or 0) + images * (prices.image_input or 0)
+class _Sheet:
+    """What is worked out of one card, once for each size, time and service tier between which it tells."""
+
+    __slots__ = ("_flat", "_minutes", "_rates", "_reachable", "_sizes", "_tiers", "card")
+
+    def __init__(self, card: PriceCard) -> None:
+        self.card = card
+        self._sizes = sorted({0, *(tier.input_tokens_from or 0 for tier in card.tiers)})
+        self._minutes = sorted({m for tier in card.tiers for m in (tier.utc_from_min, tier.utc_to_min) if m is not None})
+        self._tiers = {tier.service_tier for tier in card.tiers}
+        self._flat = None if card.tiers else (_rates(prices_in_force(card, 0, 0)),)
+        self._rates: dict[_Place, _Rates] = {}
+        self._reachable: dict[_Place, tuple[_Rates, ...]] = {}
+
+    def rates(self, input_tokens: int, terms: Terms) -> _Rates:
+        """Return what is in force for so many input tokens. Raises PricingError."""
+        if self._flat is not None:
+            return self._flat[0]
+        place = self._place(input_tokens, terms)
+        found = self._rates.get(place)
+        if found is None:
+            found = self._rates[place] = _rates(prices_in_force(self.card, input_tokens, terms.at_ms, terms.service_tier))
+        return found
+
+    def reachable(self, input_tokens_max: int, terms: Terms) -> tuple[_Rates, ...]:
+        """Return all that may be in force for at most so many input tokens. Raises PricingError."""
+        if self._flat is not None:
+            return self._flat
+        place = self._place(input_tokens_max, terms)
+        found = self._reachable.get(place)
+        if found is None:
+            sizes = [size for size in self._sizes if size <= input_tokens_max]
+            prices = [
+                prices_in_force(self.card, size, terms.at_ms, tier) for tier in {terms.service_tier, None} for size in sizes
+            ]
+            found = self._reachable[place] = tuple(map(_rates, prices))
+        return found
+
+    def _place(self, input_tokens: int, terms: Terms) -> "_Place":
+        minute = terms.at_ms // _MS_A_MINUTE % _MINUTES_A_DAY
+        tier = terms.service_tier if terms.service_tier in self._tiers else None
+        return bisect_right(self._sizes, input_tokens), bisect_right(self._minutes, minute), tier
 
 
-def _known(prices: PriceParts) -> tuple[PicoUsd, PicoUsd]:
+_Place = tuple[int, int, str | None]
+_sheets: dict[int, _Sheet] = {}
+"""By identity, as a card is never changed: each sheet keeps its card, so that no other card is found under its id."""
+
+
+def _sheet(card: PriceCard) -> _Sheet:
+    found = _sheets.get(id(card))
+    if found is None:
+        if len(_sheets) >= SHEETS_MAX:
+            _sheets.clear()
+        found = _sheets[id(card)] = _Sheet(card)
+    return found
+
+
+def _rates(prices: PriceParts) -> _Rates:
     if prices.input is None or prices.output is None:
         raise PricingError("the price of input or output is not known")
-    return prices.input, prices.output
+    given, made = prices.input, prices.output
+    read_most = max(given, prices.cache_read or 0, prices.cache_write or 0, prices.cache_write_1h or 0)
+    told_most = max(made, prices.reasoning or 0)
+    heard, spoken = _or(prices.audio_input, given), _or(prices.audio_output, made)
+    return _Rates(
+        input=given,
+        output=made,
+        cache_read=_or(prices.cache_read, given),
+        cache_write=_or(prices.cache_write, given),
+        reasoning=_or(prices.reasoning, made),
+        audio_input=heard,
+        audio_output=spoken,
+        request=prices.request or 0,
+        image=prices.image_input or 0,
+        read_most=read_most,
+        told_most=told_most,
+        heard_more=max(0, heard - read_most),
+        spoken_more=max(0, spoken - told_most),
+    )
 
 
 def _or(price: PicoUsd | None, other: PicoUsd) -> PicoUsd:
@@ -192,8 +275,9 @@ def _are_prices(prices: PriceParts) -> bool:
 
 
 def _check_counts(*counts: int) -> None:
-    if not all(type(count) is int and 0 <= count <= COUNT_MAX for count in counts):
-        raise PricingError("a count is no whole number in its range")
+    for count in counts:
+        if type(count) is not int or not 0 <= count <= COUNT_MAX:
+            raise PricingError("a count is no whole number in its range")
 
 
 def _rounded_up(sum_picousd: PicoUsd) -> NanoUsd:

@@ -3,7 +3,8 @@
 What the key already says (account, lease, number, and so the id) is not stored again. Times are stored as they are in the noun.
 """
 
-from collections.abc import Mapping
+from itertools import compress
+from operator import ne
 from typing import cast
 
 import msgspec
@@ -12,7 +13,7 @@ from msgspec import Struct
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Slot, SlotState
 from junctor.domain.money import NanoUsd
-from junctor.ports.table import SORT, Change, Condition, Equals, Item, Query, Set, Update, Value
+from junctor.ports.table import PARTITION, SORT, Change, Condition, Equals, Item, Query, Set, Update, Value
 from junctor.records import ids, keys
 
 KEPT_S = 400 * 24 * 3600
@@ -22,14 +23,19 @@ UPSTREAM_ID_MAX = 64
 """Bytes kept of a provider's own id of the generation; some are longer than a slot has room for."""
 
 _KEYED = ("id", "slot")
-_NAMES = Generation.__struct_fields__
-_WRITTEN_OTHERWISE = frozenset({*_KEYED, "state"})
+_OTHERS = slice(3, None)
+"""All fields of a generation but the first: id and slot, which its key tells, and its state, which is written by itself."""
+_NAMES = Generation.__struct_fields__[_OTHERS]
 _STILL_OPEN: tuple[Condition, ...] = (Equals("state", SlotState.OPEN.value),)
 
 
 def item(generation: Generation) -> Item:
     """Return a generation as its slot's item."""
-    return {**_place(generation.slot), **_fields(generation)}
+    fields = cast("dict[str, Value]", msgspec.to_builtins(generation))  # without what is as it is by default, None included
+    for name in _KEYED:
+        del fields[name]
+    fields.update(_place(generation.slot))
+    return fields
 
 
 def generation_of(found: Item, place: Slot) -> Generation:
@@ -85,8 +91,9 @@ def was_used(found: Item) -> bool:
 
 def ending(opened: Generation, ended: Generation) -> tuple[tuple[Condition, ...], tuple[Change, ...]]:
     """Return the update that ends a slot which is still OPEN: only what differs from how it was opened is written."""
-    both = zip(_NAMES, msgspec.structs.astuple(opened), msgspec.structs.astuple(ended), strict=True)
-    changes = [Set(name, new) for name, old, new in both if new is not None and new != old and name not in _WRITTEN_OTHERWISE]
+    old, new = msgspec.structs.astuple(opened)[_OTHERS], msgspec.structs.astuple(ended)[_OTHERS]
+    differ = tuple(map(ne, old, new))
+    changes = map(Set, compress(_NAMES, differ), compress(new, differ))
     return _STILL_OPEN, (Set("state", ended.state.value), *changes)
 
 
@@ -106,9 +113,5 @@ def bill_of(found: Item) -> Bill:
 
 def _place(place: Slot) -> dict[str, Value]:
     """Return a slot's key, and when its item may be swept: all of a lease's at the same time."""
-    return {**keys.attributes(keys.slot(place)), "ttl": ids.made_at_ms(place.lease) // 1000 + KEPT_S}
-
-
-def _fields(generation: Generation) -> dict[str, Value]:
-    fields = cast("Mapping[str, Value]", msgspec.to_builtins(generation))
-    return {name: value for name, value in fields.items() if name not in _KEYED and value is not None}
+    key = keys.slot(place)
+    return {PARTITION: key.partition, SORT: key.sort, "ttl": ids.made_at_ms(place.lease) // 1000 + KEPT_S}

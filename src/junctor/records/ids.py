@@ -5,12 +5,15 @@ specification). A generation id is `gen-` + lease + `-` + slot in six digits, so
 """
 
 import re
+from functools import lru_cache
 
 from junctor.domain.lease import Slot
 from junctor.ports.ambient import Clock, Dice
 
 ULID_RANDOM_BYTES = 10
 SLOT_NUMBER_MAX = 999_999
+ULIDS_KEPT = 1_024
+"""Ids whose time is remembered: all slots of a lease ask for the same."""
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _TIME_CHARACTERS = 10
 _TO_BASE_32 = str.maketrans(_ALPHABET + "ILOU", "0123456789ABCDEFGHIJKLMNOPQRSTUV" + "!!!!")
@@ -28,6 +31,7 @@ def fresh(clock: Clock, dice: Dice) -> str:
     return ulid(clock.now_ms(), dice.draw(ULID_RANDOM_BYTES))
 
 
+@lru_cache(maxsize=ULIDS_KEPT)
 def made_at_ms(ulid: str) -> int:
     """Return when a ULID was made, in Unix milliseconds. Raises ValueError if it is none."""
     return int(ulid[:_TIME_CHARACTERS].translate(_TO_BASE_32), 32)

@@ -12,6 +12,7 @@ SLOT_PREFIX = "SLOT#"
 STATEMENT_PREFIX = "STATEMENT#"
 ORGANISATIONS_PREFIX = "ORGS#"
 MEMBER_PREFIX, WORKSPACE_PREFIX, API_KEY_PREFIX = "MEMBER#", "WORKSPACE#", "APIKEY#"
+OVERLAY_PREFIX = "RECORD#"
 
 
 def api_key(lookup_id: str) -> Key:
@@ -133,3 +134,13 @@ def rate_claims(account_id: str, lookup_id: str) -> Key:
 
 def _rates(account_id: str, lookup_id: str) -> str:
     return f"{_account(account_id)}#K#{lookup_id}"
+
+
+def overlay_version() -> Key:
+    """Return where the version lies of what the operator changed in the catalogue."""
+    return Key("CATALOG", "VERSION")
+
+
+def overlay_record(kind: str, name: str) -> Key:
+    """Return where one of the operator's changes of the catalogue lies: all of them are one small partition."""
+    return Key("CATALOG", f"{OVERLAY_PREFIX}{kind}#{name}")

@@ -6,7 +6,7 @@ after that, unless the store is slow; for one who has left, the ledger goes on b
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -38,18 +38,20 @@ def plan(services: Services, call: Call, trail: Trail) -> Plan:
     return planned
 
 
-@asynccontextmanager
-async def allowed(services: Services, call: Call, trail: Trail) -> AsyncGenerator[None, None]:
+def allowed(services: Services, call: Call, trail: Trail) -> AbstractAsyncContextManager[None]:
     """Let a call in by its key's rates, and correct its tokens at the end.
 
     Raises:
         RateLimitedError: the key's minute, or its calls at one time, are used up.
         DeadlineError: the caller's time is up.
     """
+    # Most keys have no rates: their prompts are not counted for them.
+    return nullcontext() if call.caller.rates.unlimited else _permitted(services, call, trail)
+
+
+@asynccontextmanager
+async def _permitted(services: Services, call: Call, trail: Trail) -> AsyncGenerator[None, None]:
     caller = call.caller
-    if caller.rates.unlimited:  # as most keys are: their prompts are not counted for it
-        yield
-        return
     try:
         async with asyncio.timeout_at(call.deadline_at):
             permit = await services.allowance.take(
@@ -70,8 +72,7 @@ async def begin(services: Services, call: Call, plan: Plan, trail: Trail) -> tup
         JunctorError: as Ledger.begin; nothing was asked of any provider.
     """
     try:
-        async with asyncio.timeout_at(call.deadline_at):
-            holding = await services.ledger.begin(call, plan)
+        holding = await services.ledger.begin(call, plan)
     except TimeoutError:
         raise DeadlineError("ledger") from None
     cap = holding.output_cap
@@ -127,8 +128,7 @@ async def held(services: Services, holding: Holding, call: Call) -> Hold:
         DeadlineError: the caller's time is up.
     """
     try:
-        async with asyncio.timeout_at(call.deadline_at):
-            return await holding.ready()
+        return await holding.ready(call.deadline_at)
     except JunctorError:
         services.telemetry.count(Counter.WASTED_UPSTREAM)
         raise
