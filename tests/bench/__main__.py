@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from junctor.bootstrap import native
-from tests.bench import table
+from tests.bench import ledger_cpu, plans, table
 from tests.bench.callers import CallError
 from tests.bench.machine import Machine, describe
 from tests.bench.measure import COMPARED, LOADS, Plan, Sample, drive, measure, subjects, warm_up
@@ -19,6 +19,8 @@ from tests.bench.process import ChildError
 from tests.bench.report import Report, percentile_us, summarize
 
 INTERRUPTED = 130
+PART_ROUNDS = 80
+"""Rounds of a part for each of the servers': they take milliseconds."""
 
 
 class _Seen(Struct, frozen=True):
@@ -33,21 +35,41 @@ class _Seen(Struct, frozen=True):
     p99_us: float
 
 
+class _Parts(Struct, frozen=True):
+    """What single parts of a call take by themselves, without store and network: µs of CPU, those of a plan by endpoints."""
+
+    ledger: ledger_cpu.Part
+    plans_us: dict[int, float]
+
+
 class _Kept(Struct, frozen=True):
     """What `--json` writes."""
 
     machine: Machine
     plan: Plan
+    parts: _Parts
     report: Report
     samples: list[_Seen]
 
 
 async def _bench(plan: Plan) -> _Kept:
     machine = await describe()
+    parts = await _parts(plan.rounds)
     samples = await measure(plan, lambda progress: print(progress, file=sys.stderr))
     report = summarize(samples, plan.loads)
     print(table.described(machine, plan), table.written(report), sep="\n\n")
-    return _Kept(machine, plan, report, [_seen(sample) for sample in samples])
+    print(f"\nledger     {ledger_cpu.told(parts.ledger)}, the store's part left out")
+    print(*(f"plan       {us:.1f} µs over {count} measured endpoints" for count, us in parts.plans_us.items()), sep="\n")
+    return _Kept(machine, plan, parts, report, [_seen(sample) for sample in samples])
+
+
+async def _parts(rounds: int) -> _Parts:
+    """Measure the ledger's part and the plan's, before anything else runs."""
+    planned = {
+        count: plans.measure(plans.CALLS["plain"], plans.crowd(count, measured=True, tiered=False))[0]
+        for count in plans.BARS_US
+    }
+    return _Parts(await ledger_cpu.measure(rounds * PART_ROUNDS), planned)
 
 
 async def _profile(name: str, plan: Plan) -> None:

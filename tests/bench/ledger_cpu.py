@@ -18,6 +18,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import SimpleNamespace
 from typing import cast
 
+from msgspec import Struct
+
 from junctor.adapters.system.ambient import SystemClock, SystemDice
 from junctor.bootstrap import native
 from junctor.domain.call import Call
@@ -106,8 +108,16 @@ async def crowd(caller: Callable[[], Coroutine[None, None, None]]) -> float:
     return (time.thread_time() - began) / (CALLERS * CALLS) * 1e6
 
 
-async def measure(*, profile: bool) -> None:
-    """Print microseconds for each call."""
+class Part(Struct, frozen=True):
+    """What a call takes of the ledger, in microseconds of CPU; of these what asyncio's tasks take, and the ceiling."""
+
+    whole_us: float
+    tasks_us: float
+    ceiling_us: float
+
+
+async def measure(rounds: int = ROUNDS, *, profile: bool = False) -> Part:
+    """Measure it, in so many rounds."""
     world = await World().open()
     await world.credit(10**15)
     (purse,) = [item for item in world.store.items(world.table.spec) if str(item["sk"]).startswith(keys.PURSE_PREFIX)]
@@ -115,23 +125,39 @@ async def measure(*, profile: bool) -> None:
     ledger = Ledger(tools, world.terms, lambda *_: None)
     services = cast("Services", SimpleNamespace(ledger=ledger, clock=tools.clock, telemetry=tools.telemetry))
     planned = plan(CEILING)
-    gc.disable()
-    whole = min([await crowd(lambda: calls(services, planned, CALLS)) for _ in range(ROUNDS)])
-    alone = min([await crowd(lambda: tasks_alone(CALLS)) for _ in range(ROUNDS)])
     planning, at_ms = asked().spec, world.clock.now_ms()
 
     async def ceilings_alone() -> None:
         for _ in range(CALLS):
             ceilings.of(planning, planned.candidates, at_ms)
 
-    ceiling = min([await crowd(ceilings_alone) for _ in range(ROUNDS)])
-    print(f"begin, hold and settle {whole:.1f} us: of these asyncio's two tasks {alone:.1f} us, the ceiling {ceiling:.1f} us")
-    if profile:
-        with cProfile.Profile() as profiler:
-            await crowd(lambda: calls(services, planned, CALLS))
-        pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
+    async def best(caller: Callable[[], Coroutine[None, None, None]]) -> float:
+        return min([await crowd(caller) for _ in range(rounds)])
+
+    gc.disable()
+    try:
+        part = Part(
+            await best(lambda: calls(services, planned, CALLS)),
+            await best(lambda: tasks_alone(CALLS)),
+            await best(ceilings_alone),
+        )
+        if profile:
+            with cProfile.Profile() as profiler:
+                await crowd(lambda: calls(services, planned, CALLS))
+            pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
+    finally:
+        gc.enable()
     await ledger.close()
+    return part
+
+
+def told(part: Part) -> str:
+    """Write it on one line."""
+    return (
+        f"begin, hold and settle {part.whole_us:.1f} µs of CPU a call: "
+        f"of these asyncio's two tasks {part.tasks_us:.1f} µs, the ceiling {part.ceiling_us:.1f} µs"
+    )
 
 
 if __name__ == "__main__":
-    native.run(measure(profile="profile" in sys.argv))
+    print(told(native.run(measure(profile="profile" in sys.argv))))

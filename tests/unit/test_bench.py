@@ -44,6 +44,9 @@ async def test_a_small_run_has_every_figure(tmp_path: Path) -> None:
     assert len(compared) == len(LOADS) + 2
     assert all(any(figure.startswith(load.name) for figure in compared) for load in LOADS)
     assert kept["machine"]["cores"] > 0
+    ledger = kept["parts"]["ledger"]
+    assert 0 < ledger["tasks_us"] + ledger["ceiling_us"] < ledger["whole_us"]
+    assert 0 < kept["parts"]["plans_us"]["8"] < kept["parts"]["plans_us"]["50"]
 
 
 async def test_a_server_ends_when_its_starter_does() -> None:
