@@ -1,7 +1,6 @@
-"""The OpenAI-chat dialect against what providers really sent.
+"""The OpenAI-chat dialect against what providers were really asked, and really answered (see tests/support/recorded_chat.py).
 
-recorded/openai_chat.jsonl holds a few exchanges of each host, from the test suite of pydantic-ai 1.24.0 (MIT, see NOTICE). All
-recorded exchanges are read where the folder `shared` lies beside the checkout.
+Answers are compared with a naive reading of their JSON, and no word of them may be lost unless it is named here.
 """
 
 import json
@@ -13,38 +12,50 @@ import msgspec
 import pytest
 
 from junctor.adapters.providers.dialects.openai_chat import OpenAIChat
-from junctor.domain.completion import Completion, Delta, StreamEnd, TextPart, Usage
+from junctor.domain.catalog import Endpoint
+from junctor.domain.completion import Completion, CompletionSpec, Delta, OtherAnnotation, StreamEnd, TextPart, Usage
 from junctor.domain.routing import Failure, FailureKind
+from tests.support.recorded_chat import Exchange, exchanges, normal, quirks_of, spec_of
 
-HERE = Path(__file__).parent / "recorded" / "openai_chat.jsonl"
 SHARED = Path(__file__).parents[3] / "shared" / "fixtures" / "recorded"
+EXCHANGES = exchanges()
+
+READ = {
+    *("id", "error.code", "error.message", "choices.finish_reason", "choices.native_finish_reason"),
+    *(f"choices.said.{key}" for key in ("content", "reasoning", "reasoning_content", "reasoning_details", "executed_tools")),
+    *(f"choices.said.tool_calls.{key}" for key in ("id", "index", "function.name", "function.arguments")),
+    *("usage.prompt_tokens", "usage.prompt_tokens_details.cached_tokens"),
+    *("usage.completion_tokens", "usage.completion_tokens_details.reasoning_tokens"),
+}
+"""Where an answer says something that is compared below."""
+LEFT = {
+    *("created", "object", "model", "provider", "system_fingerprint", "obfuscation", "x_groq.id"),  # of the answer's making
+    *("choices.said.role", "choices.said.tool_calls.type"),  # always the same
+    *("choices.stop_reason", "choices.said.channel"),  # which token ended it; which kind of thought it is
+    *("service_tier", "time_info", "usage_breakdown", "x_groq.usage_breakdown"),  # how it was served
+    *("usage.cost", "usage.cost_details"),  # what it costs is our own price card's to say
+    *("usage.total_tokens", "usage.prompt_cache_miss_tokens"),  # sums of other counts
+    *(f"usage.{key}_time" for key in ("queue", "prompt", "completion", "total")),
+    *("choices.content_filter_results", "prompt_filter_results"),  # Azure's: its finish reason says what came of them
+    *("error.type", "error.status_code", "error.failed_generation"),  # a failure needs no more than its code
+}
+"""What no caller is told, with all that it holds."""
+VERBATIM = ("choices.said.reasoning_details", "choices.said.executed_tools", "choices.said.content")
+"""Where all that is inside is compared as a whole."""
 
 
-class Exchange(msgspec.Struct, frozen=True):
-    """What was asked and answered; fields as described beside the recordings."""
-
-    id: str
-    host: str
-    path: str
-    status: int
-    headers: dict[str, str]
-    body: str
-
-    @property
-    def streamed(self) -> bool:
-        """Whether the answer is a stream: some recorded requests are blanked out."""
-        return self.status == 200 and not self.body.startswith("{")
-
-
-def recorded(path: Path) -> list[Exchange]:
-    """Read the chat exchanges of a file."""
-    lines = path.read_bytes().splitlines()
-    return [one for one in (msgspec.json.decode(line, type=Exchange) for line in lines) if "chat/completions" in one.path]
-
-
-def all_recorded() -> list[Exchange]:
-    """Read the chat exchanges of every file beside the checkout, none without them."""
-    return [one for path in sorted(SHARED.glob("*.jsonl")) for one in recorded(path)]
+def places(value: Any, path: str = "") -> Iterator[str]:
+    """Yield where a JSON value says something: numbers of lists are left out, and so are zeros and what is empty."""
+    if isinstance(value, list):
+        for item in value:
+            yield from places(item, path)
+    elif isinstance(value, dict) and path not in VERBATIM and path not in LEFT:
+        for key, inner in value.items():
+            below = f"{path}.{key}".lstrip(".")
+            below = below.replace("choices.message.", "choices.said.").replace("choices.delta.", "choices.said.")
+            yield from places(inner, below.replace("x_groq.usage.", "usage."))
+    elif value:
+        yield path
 
 
 def chunks(body: str) -> Iterator[dict[str, Any]]:
@@ -76,6 +87,11 @@ def counted(usage: dict[str, Any] | None) -> Usage | None:
     )
 
 
+def executed(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the provider's own tools did, naively."""
+    return message.get("executed_tools") or []
+
+
 def check_whole(exchange: Exchange) -> None:
     """Compare a decoded answer with its JSON."""
     raw = json.loads(exchange.body)
@@ -95,6 +111,8 @@ def check_whole(exchange: Exchange) -> None:
         assert calls == [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in given]
         details = [json.loads(detail) for detail in choice.message.reasoning_details]
         assert details == (message.get("reasoning_details") or [])
+        found = [json.loads(one.json) for one in choice.message.annotations if isinstance(one, OtherAnnotation)]
+        assert found == executed(message)
 
 
 def check_stream(exchange: Exchange) -> None:
@@ -108,6 +126,9 @@ def check_stream(exchange: Exchange) -> None:
     assert "".join(delta.reasoning or "" for delta in deltas if isinstance(delta, Delta)) == "".join(thoughts)
     details = [json.loads(detail) for delta in deltas if isinstance(delta, Delta) for detail in delta.reasoning_details]
     assert details == [detail for delta in received for detail in delta.get("reasoning_details") or ()]
+    remarks = [remark for delta in deltas if isinstance(delta, Delta) for remark in delta.annotations]
+    found = [json.loads(one.json) for one in remarks if isinstance(one, OtherAnnotation)]
+    assert found == [tool for delta in received for tool in executed(delta)]
     check_calls([delta for delta in deltas if isinstance(delta, Delta)], received)
     if any("error" in chunk for chunk in raw):
         assert isinstance(end, Failure)
@@ -153,34 +174,70 @@ def check(exchange: Exchange) -> None:
         check_whole(exchange)
 
 
-@pytest.mark.parametrize("exchange", recorded(HERE), ids=lambda exchange: f"{exchange.host}-{exchange.id.rsplit('/', 1)[-1]}")
-def test_a_few_exchanges_of_every_host(exchange: Exchange) -> None:
+@pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda exchange: f"{exchange.host}-{exchange.id.rsplit('/', 1)[-1]}")
+def test_an_exchange(exchange: Exchange) -> None:
     """A host that answers in its own way would be misread."""
     check(exchange)
 
 
-def test_what_is_recorded_here_is_varied() -> None:
+def test_no_word_of_an_answer_is_lost() -> None:
+    """A provider would say something, in a place where nobody looks."""
+    said: set[str] = set()
+    for exchange in EXCHANGES:
+        if exchange.status == 200:
+            answers = chunks(exchange.body) if exchange.streamed else [json.loads(exchange.body)]
+            said.update(place for answer in answers for place in places(answer))
+    assert said == READ | LEFT
+
+
+ENDPOINT = Endpoint(
+    id="p/author/model",
+    model="author/model",
+    provider="p",
+    upstream_model="",
+    dialect="openai_chat",
+    base_url="",
+    parameters=CompletionSpec.__struct_fields__,
+)
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [exchange for exchange in EXCHANGES if exchange.request is not None],
+    ids=lambda exchange: f"{exchange.host}-{exchange.id.rsplit('/', 1)[-1]}",
+)
+def test_a_request_is_written_as_it_was_sent(exchange: Exchange) -> None:
+    """A provider that took the recorded request would be sent another one."""
+    request = exchange.request
+    assert request is not None
+    endpoint = msgspec.structs.replace(ENDPOINT, upstream_model=request["model"])
+    encoded = OpenAIChat().encode(endpoint, spec_of(request), quirks_of(request), stream=request["stream"])
+    assert json.loads(encoded.body) == normal(request)
+    assert encoded.dropped == ()
+
+
+def test_what_is_recorded_is_varied() -> None:
     """The other tests would pass over nothing."""
-    exchanges = recorded(HERE)
-    assert len({exchange.host for exchange in exchanges}) == 9
-    assert sum(exchange.streamed for exchange in exchanges) >= 8
-    assert {exchange.status for exchange in exchanges} == {200, 400, 401, 429}
+    assert len(EXCHANGES) == 162
+    assert len({exchange.host for exchange in EXCHANGES}) == 9
+    assert sum(exchange.streamed for exchange in EXCHANGES) >= 45
+    assert {exchange.status for exchange in EXCHANGES} == {200, 400, 401, 429}
+    assert sum(exchange.request is not None for exchange in EXCHANGES) == 153
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded exchanges are not beside the checkout")
-def test_all_exchanges() -> None:
-    """A form that only one recording has would be misread."""
-    exchanges = all_recorded()
-    assert len(exchanges) > 100
-    for exchange in exchanges:
-        check(exchange)
+def test_none_of_the_exchanges_is_missing() -> None:
+    """A form that only one recording has would not be read at all."""
+    lines = [line for path in sorted(SHARED.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+    beside = [one for line in lines if "chat/completions" in (one := msgspec.json.decode(line, type=Exchange)).path]
+    assert beside == EXCHANGES
 
 
 def test_errors_inside_streams_are_failures() -> None:
     """Groq's and OpenRouter's errors within a stream would pass for answers."""
     ends = {
         exchange.host: OpenAIChat().decoder().feed(exchange.body.encode())[-1]
-        for exchange in recorded(HERE)
+        for exchange in EXCHANGES
         if exchange.streamed and '"error":{' in exchange.body
     }
     groq, openrouter = ends["api.groq.com"], ends["openrouter.ai"]

@@ -16,6 +16,7 @@ from junctor.records.tables import CORE
 from junctor.v1 import account_service_pb2 as pb
 from tests.support.control_plane import SERVICE, ControlPlane, running_control_plane
 from tests.support.requests import UNKNOWN_FIELD
+from tests.support.scripted_upstream import PATIENCE_S
 
 COMPLETION, MANAGEMENT, OPERATOR = pb.API_KEY_SCOPE_COMPLETION, pb.API_KEY_SCOPE_MANAGEMENT, pb.API_KEY_SCOPE_OPERATOR
 ADMIN, BILLING, MEMBER = pb.MEMBER_ROLE_ADMIN, pb.MEMBER_ROLE_BILLING, pb.MEMBER_ROLE_MEMBER
@@ -561,7 +562,7 @@ async def raw(plane: ControlPlane, method: str, body: bytes, key: str | None) ->
     async with grpc.aio.insecure_channel(plane.target) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/{method}")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(body, metadata=metadata, timeout=5.0)
+            await call(body, metadata=metadata, timeout=PATIENCE_S)
     details = dict(caught.value.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
     assert isinstance(details, bytes)
     return caught.value.code().name, details
@@ -613,6 +614,6 @@ async def test_a_call_ends_with_its_deadline(house: House, monkeypatch: pytest.M
     with pytest.raises(JunctorRpcError) as caught:
         await house.ask(house.admin, pb.GetOrganisationRequest(), timeout_s=0.5)
     assert caught.value.code == "DEADLINE_EXCEEDED"
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_S):
         await house.plane.rpc.guard.idle()
     assert house.plane.lines()[-1]["status"] in {"DEADLINE_EXCEEDED", "CANCELLED"}

@@ -1,6 +1,5 @@
 """A caller's deadline: we answer it before the gRPC core does, say at which stage time ran out, and let the provider go."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from tests.support.scripted_upstream import (
     head,
 )
 
-DEADLINE_S = 1.25
+DEADLINE_S = 2.0
 BEGUN: list[Step] = [Send(STREAM_HEAD + chunk(chat_chunk({"content": "x" * 40}))), WaitClosed()]
 SILENT: list[list[Step]] = [[WaitClosed()], [Send(head(200, {"content-length": "9"})), WaitClosed()]]
 
@@ -41,7 +40,7 @@ async def _time_is_up(router: Router, *, streamed: bool, timeout_s: float = DEAD
 
 
 async def _gone(upstream: ScriptedUpstream) -> None:
-    await asyncio.wait_for(upstream.requests[0].closed.wait(), 1.0)
+    await upstream.requests[0].gone()
 
 
 @pytest.mark.parametrize("streamed", [False, True])

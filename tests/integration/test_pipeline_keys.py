@@ -18,7 +18,7 @@ from junctor.records.tables import CORE
 from junctor.v1.router_service_pb2 import CompleteRequest, CompleteResponse
 from tests.support.faulty_table import break_admission
 from tests.support.harness import PEPPERS, Router
-from tests.support.pipeline import MODEL, SERVICE, bearer, line_of, one_endpoint, raw_channel, refusal
+from tests.support.pipeline import MODEL, PATIENCE_S, SERVICE, bearer, line_of, one_endpoint, raw_channel, refusal
 from tests.support.scripted_upstream import chat_answer
 
 ANSWER = chat_answer("Hi.")
@@ -32,7 +32,7 @@ async def _refused(router: Router, metadata: Metadata, method: str = "Complete")
             f"/{SERVICE}/{method}",
             request_serializer=CompleteRequest.SerializeToString,
             response_deserializer=CompleteResponse.FromString,
-        )(complete_request("Hi", model=MODEL), metadata=tuple(metadata), timeout=3.0)
+        )(complete_request("Hi", model=MODEL), metadata=tuple(metadata), timeout=PATIENCE_S)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
     trailers = dict(caught.value.trailing_metadata() or ())
@@ -163,7 +163,7 @@ async def test_scheme_in_any_case_and_valid_key(tmp_path: Path) -> None:
             f"/{SERVICE}/Complete",
             request_serializer=CompleteRequest.SerializeToString,
             response_deserializer=CompleteResponse.FromString,
-        )(complete_request("Hi", model=MODEL), metadata=(("authorization", f"bEARER  {router.api_key} "),), timeout=3.0)
+        )(complete_request("Hi", model=MODEL), metadata=(("authorization", f"bEARER  {router.api_key} "),), timeout=PATIENCE_S)
     assert answer.generation_id
 
 

@@ -16,6 +16,7 @@ from junctor.v1 import completion_pb2, router_service_pb2, routing_pb2
 from tests.support.harness import Router, running_router
 from tests.support.pipeline import (
     MODEL,
+    PATIENCE_S,
     SERVICE,
     bearer,
     ended,
@@ -39,7 +40,7 @@ async def _raw(router: Router, body: bytes, method: str = "Complete", **options:
     """Return the error of a call with these bytes, which must fail."""
     async with raw_channel(router, **options) as channel:
         raw = channel.unary_unary(f"/{SERVICE}/{method}", request_serializer=bytes, response_deserializer=bytes)
-        call = raw(body, metadata=bearer(router.api_key), timeout=3.0)
+        call = raw(body, metadata=bearer(router.api_key), timeout=PATIENCE_S)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
     return caught.value

@@ -77,7 +77,7 @@ async def test_no_hold_no_output(tmp_path: Path, error: StoreError, streamed: bo
         faulty.always("put_new", error)
         call = events_of(client.stream("Hi", model=MODEL)) if streamed else client.complete("Hi", model=MODEL)
         refused = await refusal(call)
-        await asyncio.wait_for(upstream.requests[0].closed.wait(), 1.0)
+        await upstream.requests[0].gone()
         line = await line_of(router)
         assert _count(router.core.services.telemetry, Counter.WASTED_UPSTREAM) == 1
         assert await slots(router) == []
@@ -216,7 +216,7 @@ async def test_caller_leaves_while_the_hold_is_written(tmp_path: Path) -> None:
         call = asyncio.create_task(client.complete("Hi", model=MODEL))
         await upstream.arrived()
         call.cancel()
-        await asyncio.wait_for(upstream.requests[0].closed.wait(), 1.0)
+        await upstream.requests[0].gone()
         faulty.heal()
         assert (await ended(router)).state is SlotState.VOID
 

@@ -1,7 +1,6 @@
 """The OpenAI-chat dialect under every cut, every spec and any rubbish."""
 
 import json
-from pathlib import Path
 
 import msgspec
 from hypothesis import given
@@ -28,9 +27,9 @@ from junctor.domain.completion import (
 )
 from junctor.domain.routing import Failure
 from junctor.wire import openai_chat as wire
+from tests.support.recorded_chat import exchanges
 
-RECORDED = Path(__file__).parents[1] / "contract" / "recorded" / "openai_chat.jsonl"
-BODIES = [line["body"].encode() for line in map(json.loads, RECORDED.read_text("utf-8").splitlines()) if line["status"] == 200]
+BODIES = [exchange.body.encode() for exchange in exchanges() if exchange.status == 200]
 STREAMS = [body for body in BODIES if not body.startswith(b"{")]
 Parts = list[Delta | StreamEnd | Failure]
 

@@ -22,6 +22,7 @@ from junctor.ports.table import Query
 from junctor.records import generations, keys, leases
 from junctor.records.tables import CORE
 from junctor.v1.routing_pb2 import Attempt, AttemptOutcome
+from tests.support import scripted_upstream
 from tests.support.harness import Router, running_router
 from tests.support.scripted_upstream import Script, ScriptedUpstream
 
@@ -32,8 +33,7 @@ FIRST, SECOND = f"groq/{MODEL}", f"openrouter/{MODEL}"
 Found = TypeVar("Found")
 
 SERVICE = "junctor.v1.RouterService"
-PATIENCE_S = 10.0
-"""Long enough for anything that happens at all."""
+PATIENCE_S = scripted_upstream.PATIENCE_S
 
 
 @dataclass(frozen=True)

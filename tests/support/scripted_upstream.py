@@ -24,6 +24,9 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
 
+PATIENCE_S = 10.0
+"""Long enough for anything that happens at all, on any machine."""
+
 
 @dataclass(frozen=True)
 class Send:
@@ -78,6 +81,10 @@ class Request:
         """Return the parsed body."""
         return json.loads(self.body)
 
+    async def gone(self) -> None:
+        """Wait until the client has closed the connection. Raises TimeoutError if it never does."""
+        await asyncio.wait_for(self.closed.wait(), PATIENCE_S)
+
 
 Script: TypeAlias = "Iterable[Step] | Callable[[Request], Iterable[Step]]"
 
@@ -119,7 +126,7 @@ class ScriptedUpstream:
 
     async def arrived(self) -> Request:
         """Wait for the first request and return it."""
-        await asyncio.wait_for(self._arrived.wait(), 10.0)
+        await asyncio.wait_for(self._arrived.wait(), PATIENCE_S)
         return self.requests[0]
 
     def script(self, request: Request) -> Iterator[Step]:

@@ -9,8 +9,10 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
+import boto3
 import msgspec
 import pytest
 from moto import mock_aws
@@ -38,7 +40,14 @@ CONCURRENT = [name for name in ADAPTERS if name != "moto"]
 
 def moto_store() -> DynamoStore:
     """Return a store over moto, whose one thread keeps it from meeting itself. mock_aws must be active."""
+    boto3.DEFAULT_SESSION = _session()  # mock_aws forgets it at its end, as it forgets any
     return DynamoStore(endpoint_url=None, region="us-east-1", table_prefix="test-", threads=1)
+
+
+@cache
+def _session() -> boto3.session.Session:
+    """Return the session of all stores over moto: making one, and a first client of it, takes longer than most tests."""
+    return boto3.session.Session()
 
 
 async def open_store(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, engines: Engines) -> AsyncIterator[Store]:

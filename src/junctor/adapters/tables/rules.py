@@ -9,6 +9,7 @@ from typing import assert_never
 
 from junctor.adapters.tables.values import (
     TRANSACT_BYTES_MAX,
+    MeasuredItem,
     check_integer,
     check_size,
     item_size,
@@ -60,7 +61,7 @@ def holds(condition: Condition, item: Item | None) -> bool:
             assert_never(condition)
 
 
-def changed(key: Key, item: Item | None, changes: Sequence[Change]) -> dict[str, Value]:
+def changed(key: Key, item: Item | None, changes: Sequence[Change]) -> MeasuredItem:
     """Return the item with all changes applied. Raises ValueError if an amount meets no integer, or a limit is passed."""
     result: dict[str, Value] = {PARTITION: key.partition, SORT: key.sort}
     result.update(item or {})
@@ -77,7 +78,7 @@ def changed(key: Key, item: Item | None, changes: Sequence[Change]) -> dict[str,
                 result.pop(attribute, None)
             case _:
                 assert_never(change)
-    return result
+    return MeasuredItem(result)
 
 
 def allowed(operation: Operation, old: Item | None) -> bool:

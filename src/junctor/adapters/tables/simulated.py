@@ -20,7 +20,6 @@ from junctor.adapters.tables.paging import Place, check_query, cut_page, place_o
 from junctor.adapters.tables.rules import decide, decide_all, read_units, transaction_units, write_units, writes_of
 from junctor.adapters.tables.values import (
     TOKEN_LIFE_S,
-    MeasuredItem,
     check_batch,
     check_key,
     check_operation,
@@ -92,11 +91,11 @@ class _Shelf:
     def write(self, key: Key, item: Item | None, now: float, forget_before: float) -> None:
         """Make this the item from now on, and forget what no read can show any more."""
         versions = self._versions.setdefault(key, [])
-        before = {place for version in versions for place in version.places}
-        versions.append(_Version(now, None if item is None else MeasuredItem(item), self._places_of(item)))
+        before = frozenset[tuple[str, Place]]().union(*[version.places for version in versions])
+        versions.append(_Version(now, item, self._places_of(item)))
         while len(versions) > 1 and versions[1].since <= forget_before:
             del versions[0]
-        after = {place for version in versions for place in version.places}
+        after = frozenset[tuple[str, Place]]().union(*[version.places for version in versions])
         for name, place in after - before:
             insort(self._places.setdefault((name, place[0]), []), place)
         for name, place in before - after:

@@ -7,7 +7,7 @@ what passes on one store passes on all. Invariant: a checked item shares no muta
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import assert_never
 
 from junctor.ports.table import (
@@ -45,6 +45,7 @@ TRANSACT_BYTES_MAX = 4 * 1024 * 1024
 PARTITION_BYTES_MAX = 2048
 SORT_BYTES_MAX = 1024
 NESTING_MAX = 32
+_NESTED = frozenset({list, dict})
 
 TOKEN_CHARACTERS = 36
 
@@ -52,13 +53,14 @@ TOKEN_LIFE_S = 600
 """How long a transaction's token is remembered."""
 
 
-def check_item(spec: TableSpec, item: Item) -> dict[str, Value]:
+def check_item(spec: TableSpec, item: Item) -> "MeasuredItem":
     """Return a deep copy of an item that may be written. Raises TypeError, ValueError."""
-    copy = {_name(name): check_value(value) for name, value in item.items()}
+    copy = MeasuredItem({_name(name): check_value(value) for name, value in item.items()})
     _check_key_text(copy.get(PARTITION), PARTITION_BYTES_MAX)
     _check_key_text(copy.get(SORT), SORT_BYTES_MAX)
-    for name in _index_attributes(spec) & copy.keys():
-        _check_key_text(copy[name], SORT_BYTES_MAX)
+    for name in _index_attributes(spec):
+        if name in copy:
+            _check_key_text(copy[name], SORT_BYTES_MAX)
     check_size(copy)
     return copy
 
@@ -93,6 +95,8 @@ def check_value(value: Value, depth: int = 0) -> Value:
 
 def copy_item(item: Item) -> Item:
     """Return a deep copy of a checked item."""
+    if isinstance(item, MeasuredItem) and item.flat:
+        return dict(item)
     return {name: _copy_value(value) for name, value in item.items()}
 
 
@@ -147,7 +151,7 @@ def check_transaction(spec: TableSpec, operations: Sequence[Operation], token: s
     _check_text(token)
     if not 1 <= len(operations) <= TRANSACT_OPERATIONS_MAX:
         raise ValueError(f"a transaction has 1 to {TRANSACT_OPERATIONS_MAX} operations, not {len(operations)}")
-    checked = tuple(check_operation(spec, operation) for operation in operations)
+    checked = tuple([check_operation(spec, operation) for operation in operations])
     if len({operation_key(operation) for operation in checked}) < len(checked):
         raise ValueError("a transaction has two operations on one item")
     return checked
@@ -166,31 +170,28 @@ def operation_key(operation: Operation) -> Key:
     return key_of(operation.item) if isinstance(operation, PutNew) else operation.key
 
 
-def check_batch(spec: TableSpec, items: Sequence[Item]) -> dict[Key, dict[str, Value]]:
+def check_batch(spec: TableSpec, items: Sequence[Item]) -> "dict[Key, MeasuredItem]":
     """Return the items of a batch by key, checked and copied; of two with one key the later counts. Raises as check_item."""
     checked = (check_item(spec, item) for item in items)
     return {key_of(item): item for item in checked}
 
 
 class MeasuredItem(dict[str, Value]):
-    """An item that is never changed any more, with its size, so that it is measured once."""
+    """An item that is never changed any more, with its size and whether it is flat, so that both are found out once."""
 
-    __slots__ = ("size",)
+    __slots__ = ("flat", "size")
 
     def __init__(self, item: Item) -> None:
         super().__init__(item)
         self.size = item_size(item)
+        self.flat = _NESTED.isdisjoint(map(type, item.values()))
 
 
 def item_size(item: Item) -> int:
     """Return an item's size in bytes as DynamoDB counts it (developer guide, "item sizes and formats")."""
     if isinstance(item, MeasuredItem):
         return item.size
-    size = 0
-    for name, value in item.items():
-        size += len(name) if name.isascii() else len(name.encode())
-        size += len(value) if isinstance(value, str) and value.isascii() else _value_size(value)
-    return size
+    return len("".join(item).encode()) + sum(map(_value_size, item.values()))
 
 
 def _value_size(value: Value) -> int:
@@ -236,27 +237,29 @@ def _check_changes(spec: TableSpec, conditions: Sequence[Condition], changes: Se
     names = [_name(change.attribute) for change in changes]
     if not names:
         raise ValueError("an update has no change")
-    if len(set(names)) < len(names):
+    distinct = set(names)
+    if len(distinct) < len(names):
         raise ValueError("an update changes one attribute twice")
-    if {PARTITION, SORT} & set(names):
+    if PARTITION in distinct or SORT in distinct:
         raise ValueError("an update cannot change a key attribute")
     if all(type(change) is not Set and type(change) is not Add for change in changes) and not any(
         isinstance(condition, (Exists, Equals, AtLeast)) for condition in conditions
     ):
         # DynamoDB, unlike for any other update, would not make a missing item for it.
         raise ValueError("an update that only removes needs a condition that needs the item")
-    return tuple(_check_change(spec, change) for change in changes)
+    index_attributes = _index_attributes(spec)
+    return tuple([_check_change(change, index_attributes) for change in changes])
 
 
-def _check_change(spec: TableSpec, change: Change) -> Change:
+def _check_change(change: Change, index_attributes: frozenset[str]) -> Change:
     if isinstance(change, Set):
         value = check_value(change.value)
-        if change.attribute in _index_attributes(spec):
+        if change.attribute in index_attributes:
             _check_key_text(value, SORT_BYTES_MAX)
-        return Set(change.attribute, value)
+        return change if value is change.value else Set(change.attribute, value)
     if isinstance(change, Add):
         check_integer(change.amount)
-        if change.attribute in _index_attributes(spec):
+        if change.attribute in index_attributes:
             raise ValueError("an index attribute is a string")
     return change
 
@@ -269,20 +272,19 @@ def _index_attributes(spec: TableSpec) -> frozenset[str]:
 def _check_key_text(value: Value, bytes_max: int) -> None:
     if type(value) is not str or not value:
         raise ValueError("a key attribute is a string that is not empty")
-    if _check_text(value) > bytes_max:
+    if (len(value) if value.isascii() else _check_text(value)) > bytes_max:
         raise ValueError(f"a key attribute has more than {bytes_max} bytes")
 
 
 def _check_text(text: str) -> int:
     try:
-        return len(text) if text.isascii() else len(text.encode())
+        return len(text.encode())
     except UnicodeEncodeError:
         raise ValueError("a string holds half of a surrogate pair") from None
 
 
+@lru_cache(maxsize=1024)  # names are few, and each is asked about with every item
 def _name(name: object) -> str:
-    if type(name) is str and name and name.isascii():
-        return name
     if type(name) is not str:
         raise TypeError(f"an attribute's name is a string, not a {type(name).__name__}")
     if not name:
