@@ -1,9 +1,10 @@
 """The native server from listening to its end: health, reflection, heartbeats, draining, many calls at once."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -35,6 +36,7 @@ from tests.support.pipeline import (
     refusal,
     slots,
     text_of,
+    until,
 )
 from tests.support.scripted_upstream import (
     DONE,
@@ -82,6 +84,39 @@ async def test_health(tmp_path: Path) -> None:
     async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _):
         assert await _health(router) == "SERVING"
         assert await _health(router, SERVICE) == "SERVING"
+
+
+class _Sickness:
+    """Stands for the fleet's health where the test says whether this instance is sick."""
+
+    told: "Callable[[bool], None]"
+
+    def __init__(self, _tools: object, _health: object, _instance: str, on_sick: "Callable[[bool], None]") -> None:
+        type(self).told = staticmethod(on_sick)
+
+    async def forever(self) -> None:
+        """Do nothing."""
+        await asyncio.Event().wait()
+
+
+async def test_a_sick_instance_asks_for_no_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else balancers send calls to the one instance that cannot reach any provider."""
+    monkeypatch.setattr(native, "FleetHealth", _Sickness)
+    free = {"JUNCTOR_LISTEN": "127.0.0.1:0", "JUNCTOR_ADMIN_LISTEN": "127.0.0.1:0"}
+    async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _):
+        async with native.listening(router.core, Settings.from_environment(free)) as listening:
+            serving = replace(router, target=f"127.0.0.1:{listening.port}")
+
+            async def turned(into: str) -> bool | None:
+                return await _health(serving) == into or None
+
+            for sick, status in ((True, "NOT_SERVING"), (False, "SERVING"), (True, "NOT_SERVING")):
+                _Sickness.told(sick)
+                await until(partial(turned, status))
+            async with serving.client() as client:
+                assert (await client.complete("Hi", model=MODEL)).choices
+            await listening.drain(native.Stop(), PATIENCE_S)
+        assert [line["event"] for line in log_lines(router, "event")].count("this instance is well again") == 1
 
 
 async def _first_delta(stream: AsyncEventStream) -> None:
