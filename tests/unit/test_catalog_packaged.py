@@ -52,6 +52,18 @@ def test_it_is_as_large_as_promised() -> None:
     assert found["providers"] >= 80
     assert found["models_at_two_providers"] >= 240
     assert found["embedding_models"] >= 20
+    assert found["dated_models"] >= 450
+
+
+def test_days_of_release_are_those_of_the_world() -> None:
+    """Else the newest models are not the newest, where everybody knows better."""
+    days = {model.slug: model.created_on for model in rows().models}
+    assert days["openai/gpt-oss-120b"] == "2025-08-05"
+    assert days["anthropic/claude-sonnet-4.5"] == "2025-09-29"
+    assert days["meta-llama/llama-3.3-70b-instruct"] == "2024-12-06"
+    assert days["mistralai/mistral-large-2512"] == "2025-12-02"
+    newest = max(day for day in days.values() if day is not None)
+    assert "2026-09-01" < newest <= rows().built_at
 
 
 def test_it_is_right_row_by_row() -> None:
@@ -82,6 +94,19 @@ def test_slugs_and_aliases_are_whole() -> None:
     for slug in slugs:
         assert re.fullmatch(r"[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9._-]*(:free)?", slug)
         assert not slug.endswith("latest")
+
+
+def test_no_model_has_two_names() -> None:
+    """Else a fallback does not find half of the endpoints, or a lab is named as the maker of another's model."""
+    slugs = {model.slug for model in rows().models}
+    assert slugs.isdisjoint({"qwen/deepseek-v3-1", "deepseek/deepseek-v3-0324", "moonshotai/kimi-k2-instruct-0905"})
+    served = {row.provider for row in catalog().endpoints["deepseek/deepseek-chat-v3.1"]}
+    assert {"alibaba-cn", "deepinfra", "openrouter", "sambanova"} <= served
+    tuned = {slug.replace("-instruct-", "-") for slug in slugs if "-instruct-" in slug}
+    assert not tuned & slugs
+    for model in rows().models:
+        assert model.name == " ".join(model.name.split())
+        assert "/" not in model.name
 
 
 def test_an_alias_leads_to_its_model() -> None:

@@ -65,9 +65,10 @@ def test_files_within_packages() -> None:
     wheel = io.BytesIO()
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("package/data.json", b"1")
+        archive.writestr("package/data.json.gz", b"4")
         archive.writestr("package/code.py", b"2")
     pypi = Pin(source="s", kind="pypi", name="p", version="1", sha256="", as_of="")
-    assert members(pypi, wheel.getvalue()) == {"package/data.json": b"1"}
+    assert members(pypi, wheel.getvalue()) == {"package/data.json": b"1", "package/data.json.gz": b"4"}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         entry = tarfile.TarInfo("package/dist/data.json")

@@ -287,6 +287,36 @@ def test_variables_are_named_where_they_alone_are_missing() -> None:
     play(snapshots, scenario)
 
 
+def test_variables_of_an_address_are_named_together_with_a_key() -> None:
+    """A person would set his key for a cloud, and never learn that its region or project is missing too."""
+    lacking: dict[str, Any] = {"base_url": "", "address_variables": ("REGION", "PROJECT")}
+    snapshots = world(
+        endpoint("closed", **lacking),
+        endpoint("keyed", **lacking),
+        endpoint("stopped", base_url=""),
+        endpoint("strange", dialect="e", **lacking),
+        endpoint("unpriced", **lacking),
+        prices={"unpriced": ()},
+        credentials=dict.fromkeys(("keyed", "stopped", "strange", "unpriced"), ("KEY",)),
+        dialects=frozenset({"d"}),
+    )
+
+    async def scenario(shelf: Shelf) -> None:
+        endpoints, _ = shelf.reader.endpoints(MANAGER, "lab/model", 100, "")
+        assert {row.reason for row in endpoints} == {"NOT_RUNNING"}
+        assert {row.endpoint.provider: row.variables for row in endpoints} == {
+            "closed": ("REGION and PROJECT and KEY", "REGION and PROJECT and SPARE"),
+            "keyed": ("REGION and PROJECT",),
+            "stopped": (),
+            "strange": (),
+            "unpriced": (),
+        }
+        openings = {opening.provider for opening in shelf.reader.model(MANAGER, "lab/model").openings}
+        assert openings == {"closed", "keyed"}
+
+    play(snapshots, scenario)
+
+
 def test_the_price_in_force_and_the_next_one() -> None:
     """A person would plan with a price that is over, or be surprised by one that was known to come."""
     old, now, soon, later = (

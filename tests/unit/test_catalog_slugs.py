@@ -8,9 +8,12 @@ from junctor.domain.catalog import Quantization
 SLUGS = (
     "anthropic/claude-haiku-4.5",
     "anthropic/claude-sonnet-4",
+    "deepseek/deepseek-chat-v3-0324",
+    "deepseek/deepseek-chat-v3.1",
     "deepseek/deepseek-v3.2",
     "deepseek/deepseek-v4-flash",
     "meta-llama/llama-3.3-70b-instruct",
+    "moonshotai/kimi-k2-0905",
     "moonshotai/kimi-k2.5",
     "openai/gpt-5",
     "openai/gpt-oss-120b",
@@ -55,6 +58,10 @@ def book() -> SlugBook:
         ("claude-4-sonnet", "anthropic/claude-sonnet-4"),
         ("amazon.nova-lite-v1:0", "amazon/nova-lite-v1"),
         ("deepseek.v3.2", "deepseek/deepseek-v3.2"),
+        ("deepseek-ai/DeepSeek-V3.1", "deepseek/deepseek-chat-v3.1"),
+        ("deepseek-v3-0324", "deepseek/deepseek-chat-v3-0324"),
+        ("moonshotai/Kimi-K2-Instruct-0905", "moonshotai/kimi-k2-0905"),
+        ("qwen3-235b-a22b-instruct-2507", "qwen/qwen3-235b-a22b-2507"),
         ("deepseek-v4-flash-260425", "deepseek/deepseek-v4-flash"),
         ("meta-llama/Llama-3.3-70B-Instruct-Turbo", "meta-llama/llama-3.3-70b-instruct"),
         ("Meta-Llama-3_3-70B-Instruct", "meta-llama/llama-3.3-70b-instruct"),
@@ -77,6 +84,8 @@ def test_a_host_s_own_name_is_understood(book: SlugBook, written: str, slug: str
     [
         "deepseek-llama3.3-70b",
         "gpt-5-chat",
+        "kimi-k2-instruct-2507",
+        "deepseek-v3.3",
         "glm-5-fast",
         "kimi-k2.5-highspeed",
         "somebody/gpt-oss-120b-latest",
@@ -95,6 +104,9 @@ def test_what_the_id_tells_besides(book: SlugBook) -> None:
     found = book.find("nvidia/Llama-3.3-70B-Instruct-FP8")
     assert found is not None
     assert found.quantization is Quantization.FP8
+    fast = book.find("@cf/meta/llama-3.3-70b-instruct-fp8-fast")
+    assert fast is not None
+    assert (fast.slug, fast.quantization) == ("meta-llama/llama-3.3-70b-instruct", Quantization.FP8)
     regional = book.find("eu.anthropic.claude-haiku-4-5-20251001-v1:0")
     assert regional is not None
     assert (regional.region, regional.quantization) == ("eu", Quantization.UNKNOWN)
@@ -118,6 +130,14 @@ def test_labs_and_hosts_bring_new_ones(book: SlugBook) -> None:
     book.register_written("nobody-known/model-7b")
     book.register_own("x-ai", "grok-latest")
     assert tuple(book.slugs)[len(SLUGS) :] == ("x-ai/grok-9", "z-ai/glm-6")
+
+
+def test_a_lab_that_serves_another_lab_s_model_did_not_make_it(book: SlugBook) -> None:
+    """Else a model goes by the name of whoever listed it first, apart from all its other endpoints."""
+    book.register_own("qwen", "deepseek-v9-1")
+    book.register_own("qwen", "deepseek-v3-1")
+    book.register_own("nvidia", "nvidia/deepseek-v9-tuned")
+    assert tuple(book.slugs)[len(SLUGS) :] == ("deepseek/deepseek-v9-1", "nvidia/deepseek-v9-tuned")
 
 
 def test_a_shared_name_needs_its_author(book: SlugBook) -> None:

@@ -99,6 +99,11 @@ def spans(*spans: tuple[int | None, int | None]) -> Callable[[dict[str, Any]], N
         (spoil("models.1.slug", "bare"), "model bare: slug is not author/name"),
         (spoil("models.1.slug", "Lab/Bare"), "model Lab/Bare: slug is not author/name"),
         (spoil("models.1.context_tokens", 0), "model lab/bare: context_tokens is not positive"),
+        (spoil("models.0.created_on", "2026-11-22"), "model lab/model: created_on"),
+        (spoil("models.0.created_on", "2026-11"), "model lab/model: created_on"),
+        (spoil("models.0.created_on", "20261101"), "model lab/model: created_on"),
+        (spoil("models.0.created_on", "2026-02-30"), "model lab/model: created_on"),
+        (spoil("endpoints.0.address_variables", ["HOST"]), "endpoint b/lab/model: address_variables"),
         (spoil("endpoints.0.model", "lab/gone"), "endpoint b/lab/model: model lab/gone is not in the catalogue"),
         (spoil("endpoints.0.provider", "c"), "endpoint b/lab/model: provider c is not in the catalogue"),
         (spoil("endpoints.0.id", "c/lab/model"), "endpoint c/lab/model: id does not begin"),
@@ -201,3 +206,14 @@ def test_an_address_of_the_operators_own(variables: dict[str, str], address: str
     rows["endpoints"][0]["base_url"] = "https://${HOST}/v1"
     catalog = with_variables(load(rows), variables)
     assert [row.base_url for row in catalog.endpoints["lab/model"]] == [address, "https://a.example/v1"]
+    assert [row.address_variables for row in catalog.endpoints["lab/model"]] == [() if address else ("HOST",), ()]
+
+
+def test_an_address_names_all_that_it_lacks() -> None:
+    """Else an operator sets one variable after the other, and restarts in between."""
+    rows = small()
+    rows["endpoints"][0]["base_url"] = "https://${REGION}.example/${PROJECT}/${REGION}/${SET}"
+    (lacking, _) = with_variables(load(rows), {"SET": "x"}).endpoints["lab/model"]
+    assert (lacking.base_url, lacking.address_variables) == ("", ("REGION", "PROJECT"))
+    located = with_address(with_variables(load(rows), {}), lacking.id, "https://b.example")
+    assert located.endpoints["lab/model"][0].address_variables == ()

@@ -59,7 +59,29 @@ ENDPOINTS = [
         ),
         next_price=pb.PriceCard(parts=pb.PriceParts(input=1, output=2), valid_from_ms=1_798_761_600_000),
     ),
-    pb.Endpoint(id="s/lab/near", model="lab/near", unreachable_reason="NOT_RUNNING", quantization=QUANTIZATION_UNKNOWN),
+    pb.Endpoint(
+        id="s/lab/near",
+        model="lab/near",
+        dialect="strange",
+        unreachable_reason="NOT_RUNNING",
+        price=pb.PriceCard(parts=pb.PriceParts(input=1, output=2), as_of="2026-08-18"),
+        quantization=QUANTIZATION_UNKNOWN,
+    ),
+    pb.Endpoint(
+        id="t/lab/near",
+        model="lab/near",
+        dialect_spoken=True,
+        unreachable_reason="NOT_RUNNING",
+        quantization=QUANTIZATION_UNKNOWN,
+    ),
+    pb.Endpoint(
+        id="u/lab/near",
+        model="lab/near",
+        dialect_spoken=True,
+        unreachable_reason="NOT_RUNNING",
+        variables=["REGION and U_KEY", "REGION and U_TOKEN"],
+        quantization=QUANTIZATION_UNKNOWN,
+    ),
     pb.Endpoint(
         id="q/lab/near",
         model="lab/near",
@@ -175,7 +197,7 @@ def test_json_has_all_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert (some["matching"], some["models"][0]["input_picousd"], some["models"][1]["context_tokens"]) == (5, 150_000, None)
     opened = [{"variables": ["P_KEY"], "models": 2}, {"variables": ["Q_KEY", "Q_TOKEN"], "models": 1}]
     assert some["openings"] == every["openings"] == opened
-    first, _, last = endpoints["endpoints"]
+    first, *_, last = endpoints["endpoints"]
     assert (first["price"]["parts"]["output"], first["quantization"], first["health"]) == (600_000, "fp8", None)
     assert (last["health"]["status"], last["health"]["open_cause"], last["price"]) == ("open", "model_gone", None)
     assert [provider["credential_count"] for provider in providers["providers"]] == [0, 1, 2]
@@ -191,10 +213,12 @@ def test_endpoints_are_shown_with_price_health_and_what_opens_them(capsys: pytes
         "endpoint in out cached price of context output weights health",
         "q/lab/near ? ? ? ? ? unknown open (model gone) until 00:00:01 UTC, 99.87% up, 310 ms, 81/s reachable",
         "p/lab/near $0.15 $0.60 $0.075 2026-08-18, tiered 128,000 8,192 fp8 not measured set P_KEY",
-        "s/lab/near ? ? ? ? ? unknown not measured not running",
+        "s/lab/near $0.000001 $0.000002 2026-08-18 ? ? unknown not measured its wire API is not spoken yet (strange)",
+        "t/lab/near ? ? ? ? ? unknown not measured not running, price unknown",
+        "u/lab/near ? ? ? ? ? unknown not measured set REGION and U_KEY or REGION and U_TOKEN",
         "Other prices",
-        "p/lab/near from 200,001 input tokens: $0.30 in",
-        "p/lab/near from 16:30 to 00:30 UTC, service tier flex: $0.10 out",
+        "p/lab/near from 200,001 input tokens: $0.30 in, $0.60 out",
+        "p/lab/near from 16:30 to 00:30 UTC, service tier flex: $0.15 in, $0.10 out",
         "p/lab/near from 2027-01-01 00:00 UTC: $0.000001 in, $0.000002 out",
     ]
 
@@ -247,16 +271,20 @@ def test_without_a_key_nothing_is_asked(capsys: pytest.CaptureFixture[str], monk
         ("models", "--max-input-price", "0.0000001"),
         ("models", "--max-output-price", "-1"),
         ("models", "--context", "0"),
+        ("models", "--context", "many"),
+        ("models", "--context", "1_0"),
+        ("models", "--context", "9" * 5_000),
         ("models", "--sort", "colour"),
         ("endpoints",),
         ("providers", "--timeout", "0"),
     ],
 )
-def test_wrong_use_is_told_before_anything_is_asked(words: tuple[str, ...]) -> None:
-    """A mistyped command line would end in a traceback."""
+def test_wrong_use_is_told_before_anything_is_asked(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped command line would end in a traceback, or in the name of a function."""
     with pytest.raises(SystemExit) as end:
         run(*words)
     assert end.value.code == 2
+    assert "invalid _" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("models", "a\udcff"), ("models", "--provider", "a\udcff"), ("endpoints", "a\udcff")])

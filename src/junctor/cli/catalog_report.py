@@ -112,9 +112,15 @@ def health(endpoint: Endpoint) -> str:
 
 
 def unreachable(endpoint: Endpoint) -> str:
-    """Say why an endpoint cannot be reached, and what would open it."""
+    """Say why an endpoint cannot be reached, and what would open it; or what else is in the way, where no variable would."""
+    if endpoint.variables:
+        return to_set([endpoint.variables])
+    if not endpoint.dialect_spoken:
+        return f"its wire API is not spoken yet ({endpoint.dialect})"
     reason = endpoint.unreachable_reason.replace("_", " ").lower()
-    return to_set([endpoint.variables]) if endpoint.variables else reason
+    return (
+        reason if endpoint.HasField("price") or endpoint.unreachable_reason == "PRICE_UNKNOWN" else f"{reason}, price unknown"
+    )
 
 
 def price_notes(endpoint: Endpoint) -> list[tuple[str, str]]:
@@ -126,7 +132,7 @@ def price_notes(endpoint: Endpoint) -> list[tuple[str, str]]:
             when.append(f"from {_time(tier.utc_from_min)} to {_time(tier.utc_to_min)} UTC")
         if tier.service_tier:
             when.append(f"service tier {tier.service_tier}")
-        notes.append((endpoint.id, f"{', '.join(when)}: {_in_and_out(tier.parts)}"))
+        notes.append((endpoint.id, f"{', '.join(when)}: {_in_and_out(tier.parts, endpoint.price.parts)}"))
     if endpoint.HasField("next_price"):
         starts = at(endpoint.next_price.valid_from_ms)
         notes.append((endpoint.id, f"from {starts}: {_in_and_out(endpoint.next_price.parts)}"))
@@ -164,10 +170,15 @@ def _price_of(endpoint: Endpoint) -> str:
     return f"{endpoint.price.as_of}{', tiered' if endpoint.price.tiers else ''}"
 
 
-def _in_and_out(parts: PriceParts) -> str:
-    named = [f"{per_million(parts.input)} in"] if parts.HasField("input") else []
-    named += [f"{per_million(parts.output)} out"] if parts.HasField("output") else []
-    return ", ".join(named) or "other parts only"
+def _in_and_out(parts: PriceParts, plain: PriceParts | None = None) -> str:
+    """Say what input and output cost, each by the plain price where only the other is named."""
+    if not (parts.HasField("input") or parts.HasField("output")):
+        return "other parts only"
+    given = parts if parts.HasField("input") or plain is None else plain
+    made = parts if parts.HasField("output") or plain is None else plain
+    named = [f"{per_million(given.input)} in"] if given.HasField("input") else []
+    named += [f"{per_million(made.output)} out"] if made.HasField("output") else []
+    return ", ".join(named)
 
 
 def _time(minute: int) -> str:

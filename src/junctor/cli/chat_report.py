@@ -198,7 +198,8 @@ def explain(error: JunctorRpcError, target: str, timeout_s: float) -> list[str]:
         lines = [f"There was no whole answer within {timeout_s:g} s; give it more with --timeout."]
     else:
         lines = [f"{error.message} ({error.reason})"]
-    lines += [f"  {field}: {wrong}" for field, wrong in error.field_violations]
+    found = [f"{field}: {wrong}" for field, wrong in error.field_violations]
+    lines += [f"  {line}" for line in found if line != error.message]
     if error.reason == "NO_ELIGIBLE_ENDPOINT" and error.metadata.get("model") == "junctor/local":
         lines.append("The server runs without its local model; what it printed at its start says why.")
     elif error.reason in _NEXT:

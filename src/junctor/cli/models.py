@@ -25,6 +25,7 @@ PAGE_SIZE = 200
 SORTS = ("price", "context", "newest", "throughput", "latency", "popularity")
 _NANO_A_MILLION_IN_PICO = 1_000
 _COUNT_MAX = 10**9
+_DIGITS_MAX = 10
 
 
 def add_models(commands: Actions) -> None:
@@ -143,7 +144,8 @@ def _providers(client: "Client", options: argparse.Namespace) -> None:
 
 
 def _tokens(text: str) -> int:
-    value = int(text)
+    # int() takes underscores and other alphabets' digits; a number that long is none of tokens.
+    value = int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX else 0
     if not 1 <= value <= _COUNT_MAX:
         raise argparse.ArgumentTypeError(f"{text} is not a number of tokens")
     return value

@@ -120,7 +120,8 @@ class Endpoint(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `id` is `provider/author/name`, with a suffix where a provider serves a model twice. `upstream_model` is the provider's own
     name of the model. `base_url` is empty where the address is known only at run time. `parameters` names the fields of
-    CompletionSpec that the endpoint understands beyond the messages.
+    CompletionSpec that the endpoint understands beyond the messages. `address_variables`: what the operator has to set, all of
+    it, before there is an address; never written in a snapshot.
     """
 
     id: str
@@ -137,6 +138,7 @@ class Endpoint(Struct, frozen=True, omit_defaults=True, kw_only=True):
     quantization: Quantization = Quantization.UNKNOWN
     region: str | None = None
     data_policy: DataPolicy | None = None
+    address_variables: tuple[str, ...] = ()
 
 
 class Catalog(Struct, frozen=True):

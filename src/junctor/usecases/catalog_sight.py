@@ -20,7 +20,9 @@ from junctor.policy.health.measured import LEAST_UPTIME, NORMAL_UPTIME
 from junctor.policy.routing import price_in_force
 from junctor.policy.routing.prepared import prepared
 
-CREDENTIALS_MISSING, PRICE_UNKNOWN = "CREDENTIALS_MISSING", "PRICE_UNKNOWN"
+CREDENTIALS_MISSING, NOT_RUNNING, PRICE_UNKNOWN = "CREDENTIALS_MISSING", "NOT_RUNNING", "PRICE_UNKNOWN"
+TOGETHER = " and "
+"""What stands between variables of which all are needed."""
 
 
 class Access(Struct, frozen=True):
@@ -40,7 +42,7 @@ class Status(Enum):
 
 
 class Opening(Struct, frozen=True):
-    """What would open a provider: any one of these variables."""
+    """What would open a provider: any one of these variables, or of these sets of them (TOGETHER)."""
 
     provider: str
     variables: tuple[str, ...]
@@ -49,8 +51,9 @@ class Opening(Struct, frozen=True):
 class SeenEndpoint(Struct, frozen=True, kw_only=True):
     """An endpoint at an instant (Unix milliseconds). `reason` is why no call can go there, empty if one can.
 
-    `variables`: any one of them would open it. `price` is the card in force and `next_price` the one after it, None where they
-    are not known. `status` is None where nothing was measured.
+    `variables`: any one of them would open it; where it lacks an address, each names all that it takes (TOGETHER). `price` is
+    the card in force and `next_price` the one after it, None where they are not known. `status` is None where nothing was
+    measured.
     """
 
     at_ms: int
@@ -180,20 +183,32 @@ class Sight:
     def _seen(self, endpoint: Endpoint, reason: str, card: PriceCard | None, cards: tuple[PriceCard, ...]) -> SeenEndpoint:
         provider = self.catalog.providers[endpoint.provider]
         health = self.snapshots.health.endpoints.get(endpoint.id)
-        # Where the price is not known either, a credential alone would open nothing.
-        openable = reason == CREDENTIALS_MISSING and card is not None and pricing.is_known(card)
+        spoken = self.snapshots.dialects is None or endpoint.dialect in self.snapshots.dialects
+        # Where the price is not known either, a variable alone would open nothing.
+        openable = spoken and card is not None and pricing.is_known(card)
         return SeenEndpoint(
             at_ms=self.snapshots.now_ms,
             endpoint=endpoint,
             provider=provider,
-            dialect_spoken=self.snapshots.dialects is None or endpoint.dialect in self.snapshots.dialects,
+            dialect_spoken=spoken,
             reason=reason,
-            variables=provider.credentials if openable else (),
+            variables=self._openers(endpoint, provider, reason) if openable else (),
             price=card,
             next_price=_next_price(cards, self.snapshots.now_ms),
             health=health,
             status=None if health is None else status(health),
         )
+
+    def _openers(self, endpoint: Endpoint, provider: Provider, reason: str) -> tuple[str, ...]:
+        """Return what is missing where a credential, an address or both are."""
+        if reason == CREDENTIALS_MISSING:
+            return provider.credentials
+        lacking = endpoint.address_variables
+        if reason != NOT_RUNNING or not lacking:
+            return ()
+        if not provider.credentials or self.snapshots.credentials.get(provider.slug):
+            return (TOGETHER.join(lacking),)
+        return tuple(TOGETHER.join(dict.fromkeys((*lacking, name))) for name in provider.credentials)
 
 
 def status(health: EndpointHealth) -> Status:

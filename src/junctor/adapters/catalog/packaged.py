@@ -96,16 +96,16 @@ def packaged_bytes() -> bytes:
 
 
 def with_variables(catalog: Catalog, variables: Mapping[str, str]) -> Catalog:
-    """Return the catalogue with the variables of addresses filled in; an address that lacks one is empty."""
-    whole: dict[str, str] = {}
+    """Return the catalogue with the variables of addresses filled in; an address that lacks one is empty, and says which."""
+    known: dict[str, tuple[str, tuple[str, ...]]] = {}
     endpoints: dict[str, tuple[Endpoint, ...]] = {}
     for slug, served in catalog.endpoints.items():
         if any("${" in endpoint.base_url for endpoint in served):
             for endpoint in served:
-                if endpoint.base_url not in whole:
-                    whole[endpoint.base_url] = _filled(endpoint.base_url, variables)
+                if endpoint.base_url not in known:
+                    known[endpoint.base_url] = _filled(endpoint.base_url, variables)
             endpoints[slug] = tuple(
-                replace(endpoint, base_url=whole[endpoint.base_url]) if "${" in endpoint.base_url else endpoint
+                _addressed(endpoint, *known[endpoint.base_url]) if "${" in endpoint.base_url else endpoint
                 for endpoint in served
             )
         else:
@@ -113,10 +113,15 @@ def with_variables(catalog: Catalog, variables: Mapping[str, str]) -> Catalog:
     return replace(catalog, endpoints=endpoints)
 
 
-def _filled(template: str, variables: Mapping[str, str]) -> str:
-    if not all(_VALUE.fullmatch(variables.get(name, "")) for name in _VARIABLE.findall(template)):
-        return ""
-    return _VARIABLE.sub(lambda found: variables[found[1]], template)
+def _filled(template: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    """Return the address, or none and the variables of which it lacks a value that may stand in one."""
+    names = dict.fromkeys(_VARIABLE.findall(template))
+    lacking = tuple(name for name in names if not _VALUE.fullmatch(variables.get(name, "")))
+    return ("", lacking) if lacking else (_VARIABLE.sub(lambda found: variables[found[1]], template), ())
+
+
+def _addressed(endpoint: Endpoint, base_url: str, lacking: tuple[str, ...] = ()) -> Endpoint:
+    return replace(endpoint, base_url=base_url, address_variables=lacking)
 
 
 def with_address(catalog: Catalog, endpoint_id: str, base_url: str) -> Catalog:
@@ -126,7 +131,7 @@ def with_address(catalog: Catalog, endpoint_id: str, base_url: str) -> Catalog:
         raise KeyError(endpoint_id)
     slug, place = found
     served = list(catalog.endpoints[slug])
-    served[place] = replace(served[place], base_url=base_url)
+    served[place] = _addressed(served[place], base_url)
     return replace(catalog, endpoints={**catalog.endpoints, slug: tuple(served)})
 
 

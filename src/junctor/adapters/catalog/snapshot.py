@@ -8,6 +8,7 @@ price row is legal and means that its price is unknown.
 
 import re
 from collections.abc import Container, Sequence
+from datetime import date
 
 import msgspec
 from msgspec import Struct
@@ -105,7 +106,7 @@ def check(rows: Snapshot) -> None:
         if not 0 <= provider.purchase_fee_ppm <= FEE_MAX_PPM:
             raise CatalogFormatError(f"provider {provider.slug}: purchase_fee_ppm is not between 0 and {FEE_MAX_PPM}")
     for model in rows.models:
-        if (problem := _wrong_with_model(model)) is not None:
+        if (problem := _wrong_with_model(model, rows.built_at)) is not None:
             raise CatalogFormatError(f"model {model.slug}: {problem}")
     seen = _Seen(set(), set())
     for endpoint in rows.endpoints:
@@ -133,11 +134,13 @@ def _refuse_twins(kind: str, names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _wrong_with_model(model: Model) -> str | None:
+def _wrong_with_model(model: Model, built_at: str) -> str | None:
     if not _SLUG.fullmatch(model.slug):
         return "slug is not author/name in lower case"
     if model.context_tokens is not None and model.context_tokens <= 0:
         return "context_tokens is not positive"
+    if model.created_on is not None and not (_is_day(model.created_on) and model.created_on <= built_at):
+        return "created_on is no day in ISO 8601, or one after built_at"
     return None
 
 
@@ -150,6 +153,8 @@ def _wrong_with_names(endpoint: Endpoint, models: Container[str], providers: Con
         return "id does not begin with provider/author/name"
     if not (endpoint.upstream_model and endpoint.dialect):
         return "upstream_model or dialect is empty"
+    if endpoint.address_variables:
+        return "address_variables is not for a snapshot to say: its base_url names them"
     return None
 
 
@@ -211,6 +216,13 @@ def _wrong_with_tier(tier: PriceTier) -> str | None:
     if tier.parts == PriceParts() or _is_negative(tier.parts):
         return "a tier names no price, or one below zero"
     return None
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _is_negative(parts: PriceParts) -> bool:

@@ -23,7 +23,10 @@ class Change(Struct, frozen=True):
 
 
 def counts(snapshot: Snapshot) -> Mapping[str, int]:
-    """Count models that complete, their endpoints and providers, models at two providers or more, and what is beside them."""
+    """Count models that complete, their endpoints and providers, models at two providers or more, and what is beside them.
+
+    `dated_models` are those of all models of which the day of release is known.
+    """
     completing = [row for row in snapshot.endpoints if EMBEDDING_MODALITY not in row.output_modalities]
     hosts: dict[str, set[str]] = {}
     for row in completing:
@@ -35,6 +38,7 @@ def counts(snapshot: Snapshot) -> Mapping[str, int]:
         "models_at_two_providers": sum(len(row) > 1 for row in hosts.values()),
         "embedding_models": len({row.model for row in snapshot.endpoints} - hosts.keys()),
         "embedding_endpoints": len(snapshot.endpoints) - len(completing),
+        "dated_models": sum(row.created_on is not None for row in snapshot.models),
         "priced_endpoints": len(snapshot.prices),
         "quarantined": len(snapshot.quarantined),
     }

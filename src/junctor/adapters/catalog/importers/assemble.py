@@ -4,6 +4,7 @@ What a person has checked (infra/catalog/curated.json, rows of a snapshot) wins 
 Endpoints of a model stand in catalogue order: direct ones before aggregators, the cheapest first, those without a price last.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -17,6 +18,7 @@ from junctor.adapters.catalog.importers.hosts import Host, places
 from junctor.adapters.catalog.importers.merge import Merged, Terms, merge
 from junctor.adapters.catalog.importers.offers import MODALITIES, Offer
 from junctor.adapters.catalog.importers.prices import Package, cards, checked_with_services, disagreement, services_of, suspects
+from junctor.adapters.catalog.importers.releases import HOSTS_AS_IN, Release, Released
 from junctor.adapters.catalog.importers.slugs import SlugBook
 from junctor.adapters.catalog.snapshot import Prices, Quarantined, Snapshot
 from junctor.adapters.catalog.survey import EMBEDDING_MODALITY
@@ -36,6 +38,7 @@ class Sources(Struct, frozen=True, kw_only=True):
     packages: Sequence[Package]
     offers: Sequence[Offer]
     genai_prices: Sequence[GenaiPrice]
+    releases: Sequence[Release]
     hosts: Mapping[str, Host]
     dialects: Mapping[str, str]
     aliases: Mapping[str, str]
@@ -77,7 +80,7 @@ def assemble(sources: Sources) -> bytes:
         version=sources.version,
         built_at=sources.built_at,
         providers=tuple(provider for provider in providers if provider.slug in used),
-        models=tuple(_models(served, merged, sources)),
+        models=tuple(_models(served, merged, sources, _released(served, merged, book, sources))),
         endpoints=tuple(ordered),
         prices=tuple(Prices(endpoint.id, kept[endpoint.id]) for endpoint in ordered if endpoint.id in kept),
         quarantined=tuple(quarantined),
@@ -177,13 +180,41 @@ def _providers(sources: Sources) -> Sequence[Provider]:
     return [row for _, row in sorted((built | by_hand).items())]
 
 
-def _models(served: Mapping[str, Sequence[Endpoint]], merged: Sequence[Merged], sources: Sources) -> Iterable[Model]:
+def _released(served: Iterable[str], merged: Sequence[Merged], book: SlugBook, sources: Sources) -> Released:
+    """Gather the days on which models were released, from those who name them and from days in ids."""
+    labs = {
+        name: host.lab for host in sources.hosts.values() for name in host.names.get(HOSTS_AS_IN, ()) if host.lab is not None
+    }
+    released = Released(book, labs, sources.built_at[:10])
+    released.tell(sources.releases)
+    for slug in served:
+        released.tell_id(slug, slug)
+    for row in merged:
+        for offer in row.offers:
+            released.tell_id(row.endpoint.model, offer.upstream_model)
+    return released
+
+
+def _plain(name: str) -> str:
+    """Return a model's name without what hosts put before it, and with one space at a time."""
+    return " ".join((name.partition(": ")[2] or name).rpartition("/")[2].split())
+
+
+def _fits(row: Merged) -> bool:
+    """Tell whether a name is the slug's in other letters: hosts give some models the name of another."""
+    name, slug = (re.sub(r"[^a-z0-9]", "", text.lower()) for text in (_plain(row.name), row.endpoint.model.partition("/")[2]))
+    return name == slug
+
+
+def _models(
+    served: Mapping[str, Sequence[Endpoint]], merged: Sequence[Merged], sources: Sources, released: Released
+) -> Iterable[Model]:
     by_hand = {model.slug: model for model in sources.curated.models}
     names: dict[str, str] = {}
     aliases = {slug: {slug.partition("/")[2]} for slug in served}
-    for row in sorted(merged, key=lambda row: (row.endpoint.provider != OPENROUTER, row.found.steps)):
+    for row in sorted(merged, key=lambda row: (row.endpoint.provider != OPENROUTER, not _fits(row), row.found.steps)):
         slug = row.endpoint.model
-        names[slug] = names.get(slug) or row.name.partition(": ")[2] or row.name
+        names[slug] = names.get(slug) or _plain(row.name)
         if sources.hosts[row.endpoint.provider].lab == slug.partition("/")[0]:
             aliases[slug].add(row.endpoint.upstream_model)
     claims = Counter(alias for each in aliases.values() for alias in each)
@@ -198,4 +229,8 @@ def _models(served: Mapping[str, Sequence[Endpoint]], merged: Sequence[Merged], 
             input_modalities=tuple(word for word in MODALITIES if word in inputs),
             output_modalities=endpoints[0].output_modalities,
         )
-        yield replace(model, aliases=tuple(sorted(unique.union(model.aliases))))
+        yield replace(
+            model,
+            created_on=model.created_on or released.day(slug),
+            aliases=tuple(sorted(unique.union(model.aliases))),
+        )

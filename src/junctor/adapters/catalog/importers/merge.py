@@ -16,12 +16,15 @@ from msgspec.structs import replace
 
 from junctor.adapters.catalog.importers.hosts import Host, places
 from junctor.adapters.catalog.importers.offers import MODALITIES, Offer
-from junctor.adapters.catalog.importers.slugs import Found, SlugBook
+from junctor.adapters.catalog.importers.slugs import FREE, Found, SlugBook
 from junctor.adapters.catalog.survey import EMBEDDING_MODALITY
 from junctor.domain.catalog import Endpoint, PriceParts, Quantization
 
 REGIONS: Final = (None, "global", "us", "eu")
 """The regions of a cloud whose endpoints are kept; others repeat their prices."""
+CONTEXT_SLIP: Final = 4
+"""So many times the context of any other endpoint of a model, of three at least, is a slip."""
+_A_PAIR: Final = 2
 
 _EMBEDDING_DIALECTS: Final = {
     "openai_chat": "openai_embeddings",
@@ -84,7 +87,22 @@ def merge(offers: Iterable[Offer], book: SlugBook, terms: Terms) -> Sequence[Mer
         key = (slug, found.slug, found.region, found.quantization, found.turbo, embeds)
         if key not in rows or found.steps < rows[key].found.steps:
             rows[key] = _Group(slug, host, dialect, found, embeds, group)
-    return _named(rows.values())
+    return _without_slips(_named(rows.values()))
+
+
+def _without_slips(merged: Sequence[Merged]) -> Sequence[Merged]:
+    """Cut a context to the second longest of its model where that is far shorter: a digit too many is one host's alone."""
+    known: dict[str, list[int]] = {}
+    for row in merged:
+        if row.endpoint.context_tokens is not None:
+            known.setdefault(row.endpoint.model, []).append(row.endpoint.context_tokens)
+    second = {model: sorted(contexts)[-2] for model, contexts in known.items() if len(contexts) > _A_PAIR}
+    cut = []
+    for row in merged:
+        context, most = row.endpoint.context_tokens, second.get(row.endpoint.model)
+        slip = context is not None and most is not None and context > CONTEXT_SLIP * most
+        cut.append(replace(row, endpoint=replace(row.endpoint, context_tokens=most)) if slip else row)
+    return cut
 
 
 def _known_before(groups: Mapping[tuple[str, str], list[Offer]], hosts: Mapping[str, Host], book: SlugBook) -> set[str]:
@@ -198,6 +216,4 @@ def believed(merged: Merged) -> Offer | None:
 
 def _is_price(parts: PriceParts, model: str) -> bool:
     """Tell whether parts are a price: sources write zeros where they know none, but a `:free` model costs nothing."""
-    return (
-        parts.input is not None and parts.output is not None and (bool(parts.input or parts.output) or model.endswith(":free"))
-    )
+    return parts.input is not None and parts.output is not None and (bool(parts.input or parts.output) or model.endswith(FREE))

@@ -20,7 +20,7 @@ MODALITIES: Final = ("text", "image", "file", "audio", "video")
 _EMBEDS: Final = re.compile(r"embed|(?:^|[/-])(?:bge|gte|e5|uae|m2-bert)[-_]|mini_?lm|mpnet")
 _ELSE: Final = re.compile(
     r"rerank|whisper|transcri|moderation|realtime|(?:^|[-/.])(?:tts|ocr|live|asr|stt|image|video|speech|voice|prompt-guard)(?:[-/.:]|$)"
-    r"|deep-research|computer-use|-search(?:-|$)|imagen|flux|lyria|veo|sora|dall-e|stable-diffusion|native-audio|robotics|translate|container|-ttm-"
+    r"|deep-research|computer-use|-search(?:-|$)|imagen|nano-banana|flux|lyria|veo|sora|dall-e|stable-diffusion|native-audio|robotics|translate|container|-ttm-"
 )
 """Kinds of models that answer neither with a completion nor with an embedding, told by the id where a source does not say."""
 

@@ -97,6 +97,9 @@ AUTHORS: Final = {
 _NO_AUTHORS: Final = frozenset({"mistral", "moonshot", "openrouter", "xai", "zai", "zhipuai"})
 """Authors whose slugs are written with another name; OpenRouter's own are no models but choices among them."""
 
+FREE: Final = ":free"
+"""The end of the name of a variant that costs nothing: a model of its own."""
+
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9._-]*(?::free)?")
 _REGION: Final = re.compile(r"(us-gov|us|eu|apac|au|jp|ca|global)\.(?=[a-z])")
 _CLOUD: Final = re.compile(r"(?:accounts/[a-z-]+/(?:models|routers)/|@cf/|@oi/|workers-ai/)")
@@ -106,6 +109,7 @@ _SIZE: Final = re.compile(r":\d+(?:k|m)?$")
 _FIREWORKS_DOT: Final = re.compile(r"(?<=\d)p(?=\d)")
 _FORMATS: Final = {
     "fp8": Quantization.FP8,
+    "fp8-fast": Quantization.FP8,
     "fp4": Quantization.FP4,
     "nvfp4": Quantization.NVFP4,
     "mxfp4": Quantization.MXFP4,
@@ -117,12 +121,13 @@ _FORMATS: Final = {
     "awq": Quantization.INT4,
 }
 _SERVING: Final = re.compile(
-    r"[-_:](fp8|nvfp4|mxfp4|fp4|fp16|bf16|int8|int4|w4a16|awq|tee|maas|lora|serverless|dynamic|us|eu)$"
+    r"[-_:](fp8-fast|fp8|nvfp4|mxfp4|fp4|fp16|bf16|int8|int4|w4a16|awq|tee|maas|lora|serverless|dynamic|us|eu)$"
 )
 _TURBO: Final = re.compile(r"(?<=instruct)-turbo$|(?<=\d)b-turbo$|(?<=scout|chine)-turbo$")
 _LOOSE: Final = re.compile(r"latest|preview-latest|auto$|router|^custom|default$")
 _DATE: Final = re.compile(r"[-@](?:20\d{6}|20\d\d-\d\d-\d\d|2\d[01]\d[0-3]\d|default|\d{3})$")
 _TUNED: Final = ("-instruct", "-it", "-chat", "-instruct-hf")
+_TUNED_AND_DATED: Final = re.compile(r"(.+)-instruct-(\d{4})")
 _CLAUDE: Final = re.compile(r"claude-(\d(?:[.-]\d)?)-(opus|sonnet|haiku)(.*)")
 
 
@@ -165,8 +170,13 @@ class SlugBook:
         self._by_name[key] = slug if self._by_name.get(key, slug) == slug else None
 
     def register_own(self, lab: str, upstream_model: str) -> None:
-        """Take in what a lab lists under its own name, or a host in Hugging Face's form, unless it is known already."""
+        """Take in what a lab lists under its own name, or a host in Hugging Face's form, unless it is known already.
+
+        What a lab lists under the name of another is that other's.
+        """
         name = _bare(upstream_model.lower())
+        if "/" not in upstream_model:
+            lab = AUTHORS.get(name.partition("-")[0], lab)
         if self.find(upstream_model, lab) is None and not _LOOSE.search(name):
             self.register(f"{lab}/{_cleaned(name)}")
 
@@ -231,7 +241,7 @@ def _bare(lowered: str) -> str:
     name = name.removeprefix("databricks-").removeprefix("fw-")
     if fireworks:
         name = _FIREWORKS_DOT.sub(".", name)
-    return name.removesuffix(":free")
+    return name.removesuffix(FREE)
 
 
 def _served(name: str) -> tuple[str, list[str]]:
@@ -265,11 +275,18 @@ def _forms(name: str) -> Iterator[tuple[str, str | None]]:
 
 
 def _reordered(name: str) -> Iterable[str]:
-    """Give `claude-4-sonnet` in the order that slugs use, and Amazon's models with the version that slugs have."""
+    """Give the ways in which slugs write what hosts write otherwise.
+
+    `claude-4-sonnet` has another order, Amazon's models have a version, DeepSeek's a `chat`, and what is dated is tuned anyway.
+    """
     if found := _CLAUDE.fullmatch(name):
         yield f"claude-{found[2]}-{found[1]}{found[3]}"
     if name.startswith("nova-"):
         yield f"{name}-v1"
+    if name.startswith("deepseek-v"):
+        yield name.replace("deepseek-v", "deepseek-chat-v", 1)
+    if found := _TUNED_AND_DATED.fullmatch(name):
+        yield f"{found[1]}-{found[2]}"
 
 
 def _cleaned(name: str) -> str:
@@ -278,5 +295,5 @@ def _cleaned(name: str) -> str:
 
 
 def _squashed(name: str) -> str:
-    suffix = ":free" if name.endswith(":free") else ""
-    return re.sub(r"[^a-z0-9]+", "", name.removesuffix(":free")) + suffix
+    suffix = FREE if name.endswith(FREE) else ""
+    return re.sub(r"[^a-z0-9]+", "", name.removesuffix(FREE)) + suffix
