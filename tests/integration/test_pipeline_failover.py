@@ -11,6 +11,7 @@ from junctor.domain.errors import LedgerUnavailableError
 from junctor.domain.lease import SlotState
 from junctor.usecases import settle
 from tests.support.harness import running_router
+from tests.support.health import candidate
 from tests.support.pipeline import (
     FIRST,
     MODEL,
@@ -303,7 +304,7 @@ async def test_further_attempts_end_with_their_budget(tmp_path: Path, monkeypatc
     """Else an outage of one provider becomes as many calls more for the others, until they are down too."""
     monkeypatch.setattr("junctor.policy.health.retries.PER_S", 0.0)
     async with two_endpoints(tmp_path, status(503), chat_answer("good")) as rig, rig.router.client() as client:
-        while rig.router.core.services.health.grants(MODEL):
+        while rig.router.core.services.health.grants(candidate("groq", model=MODEL)):
             pass
         error = await refusal(client.complete("Hi", model=MODEL))
         assert (error.reason, error.metadata["attempt_count"]) == ("UPSTREAM_UNAVAILABLE", "1")

@@ -6,7 +6,7 @@ import pytest
 
 from junctor.policy.health.cooling import Cooling, Limit
 from junctor.policy.health.decay import Counts, Faded, success_probability
-from junctor.policy.health.retries import MOST, Retries
+from junctor.policy.health.retries import MOST, OPEN_MOST, Retries
 from junctor.policy.health.seen import SAMPLES_MAX, Samples
 
 
@@ -106,15 +106,48 @@ def test_a_limit_is_forgotten_after_five_minutes() -> None:
     assert limit.most is None
 
 
+def taken(budget: Retries, now_s: float, *, is_open: bool = False) -> int:
+    """Return how many attempts a budget gives at an instant."""
+    return sum(budget.take(now_s, is_open=is_open) for _ in range(1_000))
+
+
 def test_a_budget_gives_a_third_attempt_in_ten_calls_and_ten_a_second() -> None:
     """An outage would double what providers are asked, or a quiet model never fall over."""
     budget = Retries(at_s=0.0)
-    assert sum(budget.take(0.0) for _ in range(1_000)) == MOST
+    assert taken(budget, 0.0) == MOST
     for _ in range(100):
         budget.asked(0.0)
-    assert sum(budget.take(0.0) for _ in range(1_000)) in (29, 30)
-    assert sum(budget.take(1.0) for _ in range(1_000)) in (10, 11)
-    assert sum(budget.take(3_600.0) for _ in range(1_000)) == MOST
+    assert taken(budget, 0.0) in (29, 30)
+    assert taken(budget, 1.0) in (10, 11)
+    assert taken(budget, 3_600.0) == MOST
+
+
+def test_a_budget_gives_one_attempt_in_five_calls_to_endpoints_that_are_open() -> None:
+    """Where all endpoints are dead every quiet second would be spent on asking them."""
+    budget = Retries(at_s=0.0)
+    assert taken(budget, 0.0, is_open=True) == OPEN_MOST
+    assert taken(budget, 3_600.0, is_open=True) == 0
+    for _ in range(15):
+        budget.asked(3_600.0)
+    assert taken(budget, 3_600.0, is_open=True) in (2, 3)
+    for _ in range(1_000):
+        budget.asked(3_600.0)
+    assert taken(budget, 3_600.0, is_open=True) == OPEN_MOST
+    assert taken(budget, 3_600.0) == MOST - OPEN_MOST
+    assert taken(budget, 3_600.0, is_open=True) == 0
+
+
+def test_an_attempt_that_is_refused_costs_nothing() -> None:
+    """One model's endpoints that are open would use up what the sound ones are to be asked with, or the other way round."""
+    budget = Retries(at_s=0.0)
+    assert taken(budget, 0.0, is_open=True) == OPEN_MOST
+    assert taken(budget, 0.0) == MOST - OPEN_MOST
+    for _ in range(3):
+        budget.asked(0.0)
+    assert (budget.take(0.0, is_open=True), budget.take(0.0, is_open=False)) == (False, False)
+    budget.asked(0.0)
+    assert not budget.take(0.0, is_open=True)
+    assert budget.take(0.0, is_open=False)
 
 
 def test_samples_are_bounded_and_picked_without_favour() -> None:

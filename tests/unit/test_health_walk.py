@@ -176,21 +176,51 @@ def test_when_no_credential_is_left_the_next_endpoint_takes_over() -> None:
 
 
 def test_further_attempts_end_with_their_budget() -> None:
-    """An outage of everything would multiply what providers are asked, just when they cannot bear it."""
+    """A storm of refusals would multiply what providers are asked, just when they cannot bear it."""
 
     async def scenario() -> None:
-        rig = Rig(p=always(BROKEN), q=always(BROKEN))
+        rig = Rig(p=always(THROTTLED), q=always(THROTTLED))
         for _ in range(1_000):
-            assert isinstance(await refused(rig.walk(candidate("p"), candidate("q"))), UpstreamUnavailableError)
+            assert isinstance(await refused(rig.walk(candidate("p"), candidate("q"))), UpstreamCapacityError)
         asked = [provider for provider, _ in rig.asked]
         assert asked.count("p") == 1_000
         assert 390 <= asked.count("q") <= 401
-        assert rig.outcomes == [AttemptOutcome.FAILED]
+        assert rig.outcomes == [AttemptOutcome.THROTTLED]
         await asyncio.sleep(1)
         rig.asked.clear()
         for _ in range(20):
             await refused(rig.walk(candidate("p"), candidate("q")))
         assert 10 <= [provider for provider, _ in rig.asked].count("q") <= 17
+
+    play(scenario)
+
+
+def test_where_all_endpoints_are_dead_few_attempts_are_further_ones() -> None:
+    """An outage of everything would be answered by asking everybody for every call, at every quiet second anew."""
+
+    async def scenario() -> None:
+        rig = Rig(**dict.fromkeys("pqrs", always(BROKEN)))
+        for _ in range(1_000):
+            await refused(rig.walk(*map(candidate, "pqrs")))
+            await asyncio.sleep(0.1)
+        assert [provider for provider, _ in rig.asked].count("p") == 1_000
+        assert len(rig.asked) <= 1_000 + 4 * 5 + 5 + 200
+
+    play(scenario)
+
+
+def test_a_dead_endpoint_that_is_asked_too_often_is_passed_by() -> None:
+    """A call would end at an endpoint that it may not ask, before one that would have answered."""
+
+    async def scenario() -> None:
+        rig = Rig(p=always(BROKEN), q=always(BROKEN), r=always(DONE))
+        for _ in range(5):
+            await rig.walk(candidate("q"), candidate("r"))
+        while rig.health.grants(candidate("q")):
+            pass
+        rig.asked.clear()
+        assert await rig.walk(candidate("p"), candidate("q"), candidate("r")) == "r"
+        assert [provider for provider, _ in rig.asked] == ["p", "r"]
 
     play(scenario)
 
@@ -201,7 +231,7 @@ def test_every_attempt_after_the_first_needs_the_budget(first: FailureKind, spar
 
     async def scenario() -> None:
         rig = Rig(p=always(first))
-        while rig.health.grants("lab/model"):
+        while rig.health.grants(candidate("p")):
             pass
         await refused(rig.walk(candidate("p", spare=spare)))
         assert len(rig.asked) == 1
@@ -271,7 +301,7 @@ def test_a_wait_needs_the_budget() -> None:
 
     async def scenario() -> None:
         rig = Rig(p=always(THROTTLED, retry_after_s=1.0))
-        while rig.health.grants("lab/model"):
+        while rig.health.grants(candidate("p")):
             pass
         assert isinstance(await refused(rig.walk(candidate("p"))), UpstreamCapacityError)
         assert (len(rig.asked), asyncio.get_running_loop().time()) == (1, 0)

@@ -419,8 +419,76 @@ def test_budgets_are_of_one_model_each() -> None:
     """One model's outage would take the fallbacks of all others."""
     bench = Bench()
     bench.health.asked(MODEL)
-    assert sum(bench.health.grants(MODEL) for _ in range(500)) == 100
-    assert bench.health.grants("lab/other")
+    assert sum(bench.health.grants(candidate()) for _ in range(500)) == 100
+    assert bench.health.grants(candidate(model="lab/other"))
+
+
+def test_an_endpoint_that_is_open_is_granted_fewer_attempts_than_its_model() -> None:
+    """Where all endpoints are dead each call would ask all of them; or one dead one keep calls from the sound ones."""
+    bench = Bench()
+    bench.opens()
+    bench.health.asked(MODEL)
+    assert sum(bench.health.grants(candidate()) for _ in range(500)) == 5
+    assert sum(bench.health.grants(candidate("q")) for _ in range(500)) == 95
+
+
+def test_the_fleet_s_word_makes_an_endpoint_s_attempts_few_too() -> None:
+    """An instance that has not met a dead endpoint yet would ask it as often as if nobody had told."""
+    bench = Bench()
+    bench.heeds(ejected=True)
+    assert sum(bench.health.grants(candidate()) for _ in range(500)) == 5
+
+
+def test_a_dead_endpoint_is_opened_while_it_still_answers_old_calls() -> None:
+    """An endpoint with long answers would be asked for as long after its death as they last."""
+    bench = Bench()
+    slow = [bench.begun() for _ in range(30)]
+    for _ in range(4):
+        bench.fails()
+        slow.pop(0).served(Usage())
+        assert not bench.seen().open
+    bench.fails()
+    assert bench.seen().open
+
+
+def test_a_cold_start_does_not_open_a_sound_endpoint() -> None:
+    """Every instance would begin by shutting what fails quicker than it answers, which is everything."""
+    bench = Bench()
+    begun = [bench.begun() for _ in range(25)]
+    for watch in begun[2::5]:
+        watch.failed(failure())
+    assert not bench.seen().open
+    for place, watch in enumerate(begun):
+        if place % 5 != 2:
+            watch.served(Usage())
+    assert not bench.seen().open
+
+
+def test_timeouts_of_calls_from_before_an_answer_do_not_open_an_endpoint() -> None:
+    """A short breakdown would shut an endpoint half a minute later, when it has long been sound again."""
+    bench = Bench()
+    hanging = [bench.begun() for _ in range(5)]
+    bench.serves()
+    for watch in hanging:
+        watch.failed(failure(FailureKind.TIMEOUT))
+    assert not bench.seen().open
+
+
+@pytest.mark.parametrize("kind", [*sorted(CALLERS | (CREDENTIALS - {FailureKind.MODEL_GONE}), key=str), "left", "excused"])
+def test_calls_that_say_nothing_leave_a_row_of_failures_as_it_is(kind: FailureKind | str) -> None:
+    """Callers who err, or leave, would keep a dead endpoint alive among those whose calls it loses."""
+    bench = Bench()
+    for times in (2, 2, 1):
+        assert not bench.seen().open
+        bench.fails(times=times)
+        between = bench.begun()
+        if kind == "left":
+            between.left()
+        elif kind == "excused":
+            between.failed(failure(FailureKind.DEADLINE), excused=True)
+        else:
+            between.failed(failure(FailureKind(kind)))
+    assert bench.seen().open
 
 
 ENDS = ["served", "left", "failed", "throttled", "refused", "gone", "callers", "first"]
@@ -482,7 +550,7 @@ UP = Uptime(last_5m=0.99)
 def test_an_endpoint_that_the_fleet_ejected_is_tried_last() -> None:
     """Every instance would have to find out for itself, at its callers' cost, what others know already."""
     bench = Bench()
-    bench.heeds(ejected=True, prober="other", ok=1, failed=20)
+    bench.heeds(ejected=True, probers=("other",), ok=1, failed=20)
     row = bench.seen()
     assert (row.open, row.cause, row.probe, row.open_until_ms) == (True, Cause.FLEET, False, None)
     assert row.success_probability == pytest.approx(10 / 31)
@@ -492,7 +560,7 @@ def test_an_endpoint_that_the_fleet_ejected_is_tried_last() -> None:
 def test_the_prober_sends_one_call_in_two_seconds() -> None:
     """An endpoint that the fleet ejected would stay out for ever, or be asked by every call of its prober."""
     bench = Bench()
-    bench.heeds(ejected=True, prober="me")
+    bench.heeds(ejected=True, probers=("me",))
     assert bench.seen().probe
     late = bench.planned()
     probe = bench.begun()
@@ -525,7 +593,7 @@ def test_a_breaker_of_one_s_own_is_not_probed_while_the_fleet_has_a_prober() -> 
     """A dead endpoint would be probed by every instance."""
     bench = Bench()
     bench.passes(bench.opens())
-    bench.heeds(ejected=True, prober="other")
+    bench.heeds(ejected=True, probers=("other",))
     assert not bench.seen().probe
     bench.heeds(version=2)
     assert bench.seen().probe
@@ -584,18 +652,18 @@ def test_who_counted_more_is_believed() -> None:
 def test_an_old_view_is_forgotten() -> None:
     """An aggregator that died would keep an endpoint out for ever."""
     bench = Bench()
-    bench.heeds(ejected=True, prober="other", age_ms=10_000)
+    bench.heeds(ejected=True, probers=("other",), age_ms=10_000)
     bench.passes(19)
     assert bench.seen().open
-    bench.heeds(ejected=True, prober="other", age_ms=29_000)
+    bench.heeds(ejected=True, probers=("other",), age_ms=29_000)
     bench.passes(1.1)
     assert not bench.seen().open
-    bench.heeds(version=2, ejected=True, prober="other", age_ms=31_000)
+    bench.heeds(version=2, ejected=True, probers=("other",), age_ms=31_000)
     assert not bench.seen().open
-    bench.heeds(version=3, ejected=True, prober="other", age_ms=-60_000)
+    bench.heeds(version=3, ejected=True, probers=("other",), age_ms=-60_000)
     bench.passes(29)
     assert bench.seen().open
-    bench.heeds(version=3, ejected=True, prober="other", age_ms=-60_000)
+    bench.heeds(version=3, ejected=True, probers=("other",), age_ms=-60_000)
     bench.passes(1.1)
     assert not bench.seen().open
 
@@ -622,7 +690,7 @@ def test_a_fleet_that_says_nothing_any_more_is_not_heeded() -> None:
 def test_a_model_that_is_gone_here_is_told_as_such() -> None:
     """An operator would look for an outage where a model was taken away."""
     bench = Bench()
-    bench.heeds(ejected=True, prober="me")
+    bench.heeds(ejected=True, probers=("me",))
     bench.fails(FailureKind.MODEL_GONE)
     bench.passes(3)
     row = bench.seen()

@@ -3,8 +3,8 @@
 The one loop of the pipeline. A stream is good only once its first content has come (the commit point): until then the next
 endpoint may take over and the caller never knows. Failures are values; what is raised is the answer to the caller.
 
-Every try is told to health, and each after a call's first needs leave of its model's budget: where that is used up, the failure
-so far is the answer.
+Every try is told to health, and each after a call's first needs leave of its model's budgets: where that is refused, as it
+sooner is for an endpoint that is open, the next candidate is, and after the last one the failures so far are the answer.
 """
 
 import asyncio
@@ -109,8 +109,8 @@ class _Walk(Generic[T]):
         """Try one endpoint, again or with its spare credentials where that makes sense; None if it gives no answer."""
         tries = 0
         while True:
-            if self._failed and not self._services.health.grants(candidate.endpoint.model):
-                raise self._answer()
+            if self._failed and not self._services.health.grants(candidate):
+                return None
             result = await self._try(candidate, last=last)
             if not isinstance(result, Failure):
                 return candidate, result
@@ -178,7 +178,7 @@ class _Walk(Generic[T]):
         candidate, _ = self._failed[place]
         if not fallback.is_worth_waiting(hint_s, self._call.deadline_at - loop.time()):
             raise self._answer()
-        if not self._services.health.grants(candidate.endpoint.model):
+        if not self._services.health.grants(candidate):
             raise self._answer()
         await asyncio.sleep(hint_s)
         del self._failed[place]

@@ -82,10 +82,10 @@ class InstanceHealth:
         now_s = self._clock.monotonic_s()
         self._all.budget(model, now_s).asked(now_s)
 
-    def grants(self, model: str) -> bool:
-        """Take one further attempt out of a model's budget, if there is one."""
-        now_s = self._clock.monotonic_s()
-        return self._all.budget(model, now_s).take(now_s)
+    def grants(self, candidate: Candidate) -> bool:
+        """Take one further attempt out of the budget of a candidate's model, if there is one for an endpoint like this."""
+        budget = self._all.budget(candidate.endpoint.model, now_s := self._clock.monotonic_s())
+        return budget.take(now_s, is_open=self.is_open(candidate))
 
     def tallies(self) -> tuple[Tally, ...]:
         """Return what was seen since the last time, of each endpoint of which anything was."""
@@ -99,7 +99,7 @@ class InstanceHealth:
     def heed(self, view: FleetView | None, me: str) -> None:
         """Take over what the fleet says, until a newer view or until it is too old; None if it says nothing any more.
 
-        `me` is the name by which the verdicts would call this instance their prober.
+        `me` is the name by which the verdicts would call this instance a prober.
         """
         now_s = self._clock.monotonic_s()
         self._fleet.heed(view, me, now_s, self._clock.now_ms())
@@ -130,7 +130,7 @@ class _Fleet:
         if view.version != self._version:
             left_ms = FLEET_FRESH_MS - max(0, now_ms - view.at_ms)
             self._version, self._until_s = view.version, now_s + left_ms / 1000
-        self.verdicts = {name: Word(verdict, verdict.prober == me) for name, verdict in view.verdicts.items()}
+        self.verdicts = {name: Word(verdict, me in verdict.probers) for name, verdict in view.verdicts.items()}
 
     def word(self, endpoint: str, now_s: float) -> Word | None:
         """Return what counts of it for an endpoint at this instant."""

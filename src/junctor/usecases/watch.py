@@ -42,7 +42,18 @@ THROUGHPUT_S_LEAST: Final = 0.05
 class Watch:
     """The try of one candidate. Whatever it is told after its end changes nothing."""
 
-    __slots__ = ("_account", "_all", "_began_s", "_candidate", "_first_s", "_for_fleet", "_measured", "_probe", "_under_way")
+    __slots__ = (
+        "_account",
+        "_all",
+        "_began_s",
+        "_candidate",
+        "_first_s",
+        "_for_fleet",
+        "_measured",
+        "_number",
+        "_probe",
+        "_under_way",
+    )
 
     def __init__(self, all_: Measurements, measured: Measured, candidate: Candidate, account: str, began_s: float) -> None:
         self._all = all_
@@ -55,6 +66,7 @@ class Watch:
         self._probe = False
         self._for_fleet = False
         measured.in_flight += 1
+        measured.begun = self._number = measured.begun + 1
         measured.row = None
 
     def probes(self, *, for_fleet: bool) -> None:
@@ -93,7 +105,7 @@ class Watch:
         if self._first_s is not None:
             self._answered(self._all.clock.monotonic_s(), None)
         else:
-            self._end()
+            self._told_nothing()
 
     def failed(self, failure: Failure, *, excused: bool = False) -> None:
         """Note a failure; `excused`: it was the caller's own time that was up."""
@@ -103,11 +115,12 @@ class Watch:
         if kind in ENDPOINTS_OWN or (kind is FailureKind.CREDENTIAL and self._candidate.credential is None):
             if not excused:
                 self._endpoint_failed(now_s)
+                return
         elif kind in _CREDENTIALS and self._candidate.is_byok:
             self._cool(self._all.byok_cooling(self._account, self._candidate.endpoint.id), now_s, failure)
         elif kind in _CREDENTIALS:
             self._credential_failed(now_s, failure)
-        self._end()
+        self._told_nothing()
 
     def excuses(self, *, streamed: bool) -> bool:
         """Say whether so short a wait says nothing of this endpoint."""
@@ -129,7 +142,7 @@ class Watch:
     def _answered(self, now_s: float, usage: Usage | None) -> None:
         measured, candidate = self._measured, self._candidate
         measured.counts.add(now_s, ok=True)
-        measured.breaker.served()
+        measured.breaker.streak.serves(self._number)
         measured.interval.answered(usage)
         if measured.limit.most is not None:
             measured.limit.answered(now_s)
@@ -145,8 +158,9 @@ class Watch:
         measured.interval.failed += 1
         if self._for_fleet:
             measured.probed = 0
-        if measured.breaker.failed(now_s, self._began_s, measured.counts, self._all.dice.uniform()):
+        if measured.breaker.failed(self._number, now_s, self._began_s, measured.counts, self._all.dice.uniform()):
             self._all.tell("endpoint_opened", self._candidate.endpoint)
+        self._end()
 
     def _credential_failed(self, now_s: float, failure: Failure) -> None:
         measured, endpoint, credential = self._measured, self._candidate.endpoint, self._candidate.credential
@@ -175,6 +189,11 @@ class Watch:
             cooling.until_s = now_s + GONE_S
         else:
             cooling.refuse(now_s)
+
+    def _told_nothing(self) -> None:
+        """End without a word on the endpoint."""
+        self._measured.breaker.streak.passes(self._number)
+        self._end()
 
     def _end(self) -> None:
         self._under_way = False

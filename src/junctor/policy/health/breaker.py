@@ -1,9 +1,9 @@
 """Is an endpoint to be asked as usual, last of all, or once to see whether it is back? As routing.md has it (Health, L1).
 
-Closed, it opens at FAILURES_IN_A_ROW, or where at least half of no fewer than COUNTED_LEAST answers failed of late. Open, it
-waits for a time that grows with each opening in a row and is never the same in two instances. Then it is half-open: one probe
-at a time is wanted, and the first content of any call that began since it opened closes it. What failed before is forgotten
-then, and the ramp is the caution instead. A failed probe opens it again.
+Closed, it opens at FAILURES_IN_A_ROW, in the order in which calls began (streak.py), or where at least half of no fewer than
+COUNTED_LEAST answers failed of late. Open, it waits for a time that grows with each opening in a row and is never the same in
+two instances. Then it is half-open: one probe at a time is wanted, and the first content of any call that began since it opened
+closes it. What failed before is forgotten then, and the ramp is the caution instead. A failed probe opens it again.
 
 An open breaker refuses nothing: it only puts an endpoint behind all others. So where all are open they are tried in the order
 of their prices, and the last endpoint of a model is never out of reach: the plan ranks what is open, it does not leave it out.
@@ -11,9 +11,10 @@ of their prices, and the last endpoint of a model is never out of reach: the pla
 
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from junctor.policy.health.decay import Counts
+from junctor.policy.health.streak import Streak
 
 FAILURES_IN_A_ROW: Final = 5
 COUNTED_LEAST: Final = 10.0
@@ -34,7 +35,7 @@ class Breaker(Struct, gc=False):
     `openings` counts those in a row. `closed_s` is when it closed last, None if it never opened.
     """
 
-    in_a_row: int = 0
+    streak: Streak = field(default_factory=Streak)
     openings: int = 0
     open_until_s: float | None = None
     opened_s: float = 0.0
@@ -49,10 +50,11 @@ class Breaker(Struct, gc=False):
         """Say whether it is half-open and no probe is under way."""
         return self.probes == 0 and self.half_open(now_s)
 
-    def failed(self, now_s: float, began_s: float, counts: Counts, chance: float) -> bool:
+    def failed(self, number: int, now_s: float, began_s: float, counts: Counts, chance: float) -> bool:
         """Note the failure, counted already, of a call that began at `began_s`; return whether it opened the breaker.
 
-        `chance` in [0, 1) spreads the instances' probes. Calls that began before the state that it is in say nothing of it.
+        `number` is the call's in the order of beginning, from 1 on; `chance` in [0, 1) spreads the instances' probes. Calls
+        that began before the state that it is in say nothing of it.
         """
         if self.open_until_s is not None:
             if not self.half_open(now_s) or began_s < self.open_until_s:
@@ -61,9 +63,8 @@ class Breaker(Struct, gc=False):
             return True
         if self.closed_s is not None and began_s < self.closed_s:
             return False
-        self.in_a_row += 1
-        answers = counts.ok + counts.failed
-        if self.in_a_row < FAILURES_IN_A_ROW and not (answers >= COUNTED_LEAST and counts.failed >= FAILED_SHARE * answers):
+        in_a_row, answers = self.streak.fails(number), counts.ok + counts.failed
+        if in_a_row < FAILURES_IN_A_ROW and not (answers >= COUNTED_LEAST and counts.failed >= FAILED_SHARE * answers):
             return False
         if self.closed_s is not None and now_s - self.closed_s >= SOUND_S:
             self.openings = 0
@@ -74,13 +75,9 @@ class Breaker(Struct, gc=False):
         """Note that content came of a call that began at `began_s`; return whether that closed the breaker."""
         if self.open_until_s is None or began_s < self.opened_s:
             return False
-        self.open_until_s, self.closed_s, self.in_a_row = None, now_s, 0
+        self.open_until_s, self.closed_s = None, now_s
         counts.ok = counts.failed = 0.0
         return True
-
-    def served(self) -> None:
-        """Note a whole answer."""
-        self.in_a_row = 0
 
     def ramp(self, now_s: float) -> float:
         """Return the share of its traffic that it gets back so far."""
@@ -89,7 +86,8 @@ class Breaker(Struct, gc=False):
     def _open(self, now_s: float, chance: float) -> None:
         wait_s = min(OPEN_MOST_S, OPEN_S * 2.0 ** min(self.openings, 8)) * (0.5 + chance)
         self.openings += 1
-        self.opened_s, self.open_until_s, self.in_a_row = now_s, now_s + wait_s, 0
+        self.opened_s, self.open_until_s = now_s, now_s + wait_s
+        self.streak.clear()
 
 
 def ramp(since_s: float) -> float:

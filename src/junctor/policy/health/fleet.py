@@ -3,12 +3,13 @@
 An aggregator folds the digests of all instances into one Fleet, and takes its verdicts every few seconds. An endpoint is
 ejected where at least half of no fewer than COUNTED_LEAST calls failed, of late or since the last verdicts, and not for one
 instance alone: what is seen by all but the one that reports the most failures must say so too. One instance is named its
-prober, another where that one is silent about it. Three probes in a row that were answered end it, and so does a time in which
-nobody asked it at all, as otherwise a quiet endpoint would never be tried again. What failed before is forgotten then.
+prober, one more whenever none was heard of it for a while, and others for those that are silent. Three probes in a row that
+were answered end it, whoever made them, and so does a time in which nobody asked it at all, as otherwise a quiet endpoint would
+never be tried again. What failed before is forgotten then.
 
 Each part of a digest is counted once: by its number, and, of an instance that this aggregator did not know, only if it was
-written after the snapshot that it began from. Beyond that no instance's clock is looked at, so clocks may differ. Refuses to
-read a clock.
+written after the snapshot that it began from. Beyond that no instance's clock is looked at, so clocks may differ. A part that
+says nothing of any endpoint is a sick instance's: it counts among the sick, and probes nothing. Refuses to read a clock.
 """
 
 import hashlib
@@ -27,6 +28,10 @@ PROBES_ANSWERED: Final = 3
 SILENT_MS: Final = 30_000
 """After how long without a digest an instance is taken for gone."""
 PROBER_SILENT_MS: Final = 15_000
+"""After how long without a word of its endpoint a prober is one no more."""
+PROBER_SLOW_MS: Final = 4_000
+"""How long no prober may be silent for one more to be named: a probe, and two digests' time."""
+PROBERS_MAX: Final = 8
 UNASKED_MS: Final = 300_000
 """After how long without any call an endpoint that is out gets its traffic back."""
 BACK_KEPT_MS: Final = 300_000
@@ -39,11 +44,14 @@ NOBODY: Final = ""
 """Who reported what an aggregator before this one had counted."""
 
 SICK_PROVIDERS: Final = 3
-SICK_CALLS: Final = 5
+SICK_CALLS: Final = 3
 
 
 class Part(Struct, frozen=True):
-    """What an instance saw in one interval: its `number` rises with each, `at_ms` is its own clock's time."""
+    """What an instance saw in one interval: its `number` rises with each, `at_ms` is its own clock's time.
+
+    It has no sightings where the instance takes itself for what fails.
+    """
 
     number: int
     at_ms: int
@@ -58,22 +66,23 @@ class Digest(Struct, frozen=True):
 
 
 class _Reporter(Struct):
-    """How far an instance's parts are counted, and when the last one was, by the aggregator's clock."""
+    """How far an instance's parts are counted, when the last one was, by the aggregator's clock, and if it was a sick one's."""
 
     number: int
     heard_ms: int
+    sick: bool
 
 
 class _Out(Struct):
-    """An ejection under way: when the endpoint was last asked by anybody, who probes it, and when he was last heard of it.
+    """An ejection under way: when the endpoint was last asked by anybody, who probes it, and when each was last heard of it.
 
-    `probed` is how many probes in a row each prober had told of, `answered` how many were answered by all of them together;
-    `turn` rises with each prober.
+    `heard_ms` is when any prober was last heard, or named. `probed` is how many probes in a row each had told of, `answered`
+    how many were answered by all of them together; `turn` rises with each prober.
     """
 
     asked_ms: int
-    prober: str | None = None
-    prober_heard_ms: int = 0
+    probers: dict[str, int] = {}
+    heard_ms: int = 0
     probed: dict[str, int] = {}
     answered: int = 0
     turn: int = 0
@@ -82,9 +91,9 @@ class _Out(Struct):
         """Take in what an instance saw meanwhile. Calls that began before may end well, so only probes count as answers."""
         if sighting.ok or sighting.failed:
             self.asked_ms = now_ms
-        if instance != self.prober:
+        if instance not in self.probers:
             return
-        self.prober_heard_ms = now_ms
+        self.probers[instance] = self.heard_ms = now_ms
         before, self.probed[instance] = self.probed.get(instance, 0), sighting.probed
         more = sighting.probed - before if sighting.probed >= before else sighting.probed
         self.answered = min(sighting.probed, sighting.ok) if sighting.failed else self.answered + more
@@ -131,14 +140,15 @@ class Fleet:
         known = self._reporters.get(digest.instance)
         for part in sorted(digest.parts, key=lambda part: part.number):
             if part.number > known.number if known is not None else part.at_ms > self._since_ms:
-                known = self._reporters[digest.instance] = _Reporter(part.number, now_ms)
+                known = self._reporters[digest.instance] = _Reporter(part.number, now_ms, not part.sightings)
                 for sighting in part.sightings:
                     self._count(digest.instance, sighting, now_ms)
 
     def verdicts(self, now_ms: int) -> Iterator[Verdict]:
         """Judge every endpoint on all that was counted; to be gone through to its end once for each snapshot."""
         self._forget(now_ms)
-        live = [name for name, reporter in self._reporters.items() if now_ms - reporter.heard_ms < SILENT_MS]
+        live = self._live(now_ms)
+        well = [name for name in live if not self._reporters[name].sick]
         for endpoint, standing in list(self._standings.items()):
             _fade(standing, live, now_ms)
             if standing.out is None:
@@ -148,11 +158,19 @@ class Fleet:
                 standing.out, standing.back_ms, standing.late = None, now_ms, {}
             standing.interval = {}
             if standing.out is not None:
-                _name_prober(endpoint, standing.out, standing.late, live, now_ms)
+                _name_prober(endpoint, standing.out, standing.late, well, now_ms)
             if standing.out is None and not standing.late and standing.published.idle:
                 del self._standings[endpoint]
             else:
                 yield _verdict(endpoint, standing, now_ms)
+
+    def mostly_sick(self, now_ms: int) -> bool:
+        """Tell whether more than half of the instances that tell anything take themselves for what fails."""
+        live = self._live(now_ms)
+        return 2 * sum(self._reporters[name].sick for name in live) > len(live)
+
+    def _live(self, now_ms: int) -> list[str]:
+        return [name for name, reporter in self._reporters.items() if now_ms - reporter.heard_ms < SILENT_MS]
 
     def _count(self, instance: str, sighting: Sighting, now_ms: int) -> None:
         standing = self._standing(sighting.endpoint, now_ms)
@@ -199,7 +217,7 @@ def _continued(verdict: Verdict, now_ms: int) -> _Standing:
         before=verdict,
         before_until_ms=now_ms + BUCKET_MS,
         late={NOBODY: Counts(verdict.ok, verdict.failed, now_ms / 1000)},
-        out=_Out(now_ms, verdict.prober, now_ms) if verdict.ejected else None,
+        out=_Out(now_ms, dict.fromkeys(verdict.probers, now_ms), now_ms) if verdict.ejected else None,
         back_ms=verdict.back_ms,
     )
 
@@ -226,14 +244,17 @@ def _agreed(counts: Mapping[str, Counts]) -> bool:
     return others_failed >= max(ONE_FAILURE, sum(each.ok for each in others))
 
 
-def _name_prober(endpoint: str, out: _Out, late: Mapping[str, Counts], live: Sequence[str], now_ms: int) -> None:
-    """Keep the prober while it is heard of this endpoint, else name another, by chance that all aggregators would agree on.
+def _name_prober(endpoint: str, out: _Out, late: Mapping[str, Counts], well: Sequence[str], now_ms: int) -> None:
+    """Keep the probers that are heard of this endpoint, and name one more where that takes too long.
 
-    Chances are as an instance's calls of the endpoint were of late: who has no call for it cannot try it.
+    It is drawn by chance that all aggregators would agree on. Chances are as an instance's calls of the endpoint were of late:
+    who has no call for it cannot try it, and who has few for it needs others beside it.
     """
-    if out.prober is not None and now_ms - out.prober_heard_ms < PROBER_SILENT_MS:
+    silent = {name for name, heard_ms in out.probers.items() if now_ms - heard_ms >= PROBER_SILENT_MS}
+    out.probers = {name: heard_ms for name, heard_ms in out.probers.items() if name not in silent}
+    if out.probers and (now_ms - out.heard_ms < PROBER_SLOW_MS or len(out.probers) >= PROBERS_MAX):
         return
-    others = [name for name in live if name != out.prober]
+    others = [name for name in well if name not in out.probers and name not in silent]
     if not others:
         return
     out.turn += 1
@@ -244,7 +265,7 @@ def _name_prober(endpoint: str, out: _Out, late: Mapping[str, Counts], live: Seq
         calls = late[name].ok + late[name].failed if name in late else 0.0
         return -log((drawn + 0.5) / 2**64) / (calls + ONE_FAILURE / COUNTED_LEAST)
 
-    out.prober, out.prober_heard_ms = min(others, key=distance), now_ms
+    out.probers[min(others, key=distance)] = out.heard_ms = now_ms
 
 
 def _verdict(endpoint: str, standing: _Standing, now_ms: int) -> Verdict:
@@ -263,7 +284,7 @@ def _verdict(endpoint: str, standing: _Standing, now_ms: int) -> Verdict:
         ok=sum(counts.ok for counts in standing.late.values()),
         failed=sum(counts.failed for counts in standing.late.values()),
         ejected=standing.out is not None,
-        prober=standing.out.prober if standing.out is not None else None,
+        probers=tuple(standing.out.probers) if standing.out is not None else (),
         back_ms=standing.back_ms,
         uptime=published.uptime(now_ms),
         first_token_ms=first_token,

@@ -48,11 +48,13 @@ class Word(Struct, frozen=True):
 class Measured(Struct):
     """All that one instance knows of one endpoint.
 
-    `first_ms` and `whole_s` are how long the first content of a stream and a whole answer took, at their worst of late.
-    `probed` counts the probes in a row that were answered while the fleet had ejected the endpoint.
+    `begun` counts its tries, and so numbers them. `first_ms` and `whole_s` are how long the first content of a stream and a
+    whole answer took, at their worst of late. `probed` counts the probes in a row that were answered while the fleet had
+    ejected the endpoint.
     """
 
     used_s: float
+    begun: int = 0
     in_flight: int = 0
     counts: Counts = field(default_factory=Counts)
     breaker: Breaker = field(default_factory=Breaker)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from junctor.domain.health import Tally
 
-ENDPOINTS_MOST: Final = 48
+ENDPOINTS_MOST: Final = 24
 """How many endpoints are told of one interval: about what two intervals in one digest have room for."""
 
 
