@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-PACKAGES = ("grpcio", "h11", "httpcore", "httpx", "msgspec", "protobuf", "uvloop")
+PACKAGES = ("aiohttp", "grpcio", "h11", "httpcore", "httpx", "msgspec", "protobuf", "uvloop")
 _GIT_S = 10.0
 _ROOT = Path(__file__).parents[2]
 

@@ -18,7 +18,7 @@ import grpc.aio
 import msgspec
 from msgspec import Struct
 
-from junctor.adapters.net.transport import Response, Transport
+from junctor.adapters.net.face import Response, Transport
 from junctor.v1.completion_pb2 import Delta
 from junctor.v1.router_service_pb2 import (
     CompleteRequest,
@@ -29,6 +29,7 @@ from junctor.v1.router_service_pb2 import (
 )
 from tests.bench import exchange, upstream
 from tests.support.harness import running_router
+from tests.support.transports import chosen
 
 SERVICE = "junctor.v1.RouterService"
 
@@ -165,7 +166,7 @@ async def _echo(_: str) -> AsyncGenerator[Address, None]:
 
 @asynccontextmanager
 async def _proxy(base_url: str) -> AsyncGenerator[Address, None]:
-    transport = Transport()
+    transport = chosen()
     try:
         async with _listening(_Proxy(transport, f"{base_url}/chat/completions")) as address:
             yield address

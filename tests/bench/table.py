@@ -6,6 +6,7 @@ from tests.bench.child import Function
 from tests.bench.machine import Machine
 from tests.bench.measure import Plan
 from tests.bench.report import Comparison, Report, Row, Spread
+from tests.support.transports import CHOSEN
 
 _SERVERS = ("load", "server", "calls", "CPU µs", "p50 µs", "p99 µs", "added p50", "added p99")
 _COMPARISONS = ("CPU of", "junctor µs", "proxy µs", "added µs", "junctor/proxy")
@@ -30,7 +31,7 @@ def described(machine: Machine, plan: Plan) -> str:
             f"machine    {machine.cpu or 'unknown'}, {machine.cores} cores, {machine.system}",
             f"software   Python {machine.python}, {', '.join(f'{name} {number}' for name, number in packages.items())}",
             f"commit     {commit}",
-            f"transport  httpx {packages['httpx']} (HTTP/1.1, loopback), the same in proxy and junctor",
+            f"transport  {CHOSEN} {packages[CHOSEN]} (HTTP/1.1, loopback), the same in proxy and junctor",
             "store      sqlite, WAL, synchronous=FULL; in junctor only",
             f"rounds     {plan.rounds}, each server under each load for {plan.seconds:g} s or {plan.calls_max} calls",
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from junctor.adapters.net.transport import Limits
+from junctor.adapters.net.face import Limits
 from junctor.adapters.providers.dialect import Encoded, Quirks, StreamDecoder
 from junctor.domain.catalog import Endpoint
 from junctor.domain.completion import Completion, CompletionSpec, TextPart, Usage

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from junctor.adapters.net.transport import Limits
+from junctor.adapters.net.face import Limits
 from junctor.domain.completion import CompletionSpec, Delta, FinishReason, Message, Role, StreamEnd, TextPart, Usage
 from junctor.domain.routing import Failure, FailureKind, Timers
 from junctor.ports.upstream import Batch

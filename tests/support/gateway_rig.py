@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from junctor.adapters.net.transport import Limits, Transport
+from junctor.adapters.net.face import Limits
 from junctor.adapters.providers import registry
 from junctor.adapters.providers.dialect import Dialect
 from junctor.adapters.providers.dialects.openai_chat import OpenAIChat
@@ -13,6 +13,7 @@ from junctor.domain.completion import CompletionSpec, Delta, Message, Role, Stre
 from junctor.domain.routing import Candidate, Failure, Timers
 from junctor.ports.secrets import Peppers
 from junctor.ports.upstream import Batch
+from tests.support import transports
 
 SECRET = "canary-7f3a9b2c"
 """The secret of the credential KEY."""
@@ -63,7 +64,7 @@ async def gateway(
     secrets: Mapping[str, str] | None = None, limits: Limits | None = None, dialect: Dialect | None = None
 ) -> AsyncIterator[Gateway]:
     """Make a gateway and close its connections afterwards."""
-    transport = Transport(limits)
+    transport = transports.chosen(limits)
     fixed = FixedSecrets({"KEY": SECRET} if secrets is None else secrets)
     try:
         yield Gateway(registry.load(), {"openai_chat": dialect or OpenAIChat()}, transport, fixed)

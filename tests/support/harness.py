@@ -22,6 +22,7 @@ from junctor.ports.table import Table
 from junctor.records import generations, ids, keys
 from junctor.records.tables import CORE
 from junctor.settings import Settings
+from tests.support import transports
 
 CREDENTIALS = {
     name: f"made-up-{name.lower()}"
@@ -97,6 +98,7 @@ async def running_router(
         "JUNCTOR_DATA_DIR": str(folder),
         "JUNCTOR_LOCAL_MODEL": "off",
         "JUNCTOR_DRAIN_S": "5",
+        "JUNCTOR_HTTP": transports.CHOSEN,
         **(settings or {}),
     }
     parsed = Settings.from_environment(chosen)

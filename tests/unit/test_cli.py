@@ -11,7 +11,7 @@ from junctor.cli.main import main
 from junctor.settings import Settings, Store, list_settings
 from tests.support.fresh_python import modules_after
 
-HEAVY = {"grpc", "httpx", "boto3", "botocore", "rich", "google", "uvloop"}
+HEAVY = {"grpc", "httpx", "aiohttp", "boto3", "botocore", "rich", "google", "uvloop"}
 
 
 @pytest.fixture(autouse=True)

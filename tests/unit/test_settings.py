@@ -67,6 +67,7 @@ def test_every_setting_is_read() -> None:
         "JUNCTOR_CREDENTIALS_SECRET": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:junctor/credentials-AbCdEf",
         "JUNCTOR_PRIVATE_HOSTS": "10.1.0.0/16:8000, gpu.internal:*,[fd00::/8]:443",
         "JUNCTOR_DISCOVER": "off",
+        "JUNCTOR_HTTP": "AIOHTTP",
         "JUNCTOR_KEY_CACHE_S": "0",
     }
     settings = Settings.from_environment(environ)
@@ -119,6 +120,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("STORE", "postgres"),
         ("DYNAMODB_ENDPOINT", "dynamodb.example"),
         ("DYNAMODB_ENDPOINT", "http://127.0.0.1:8000/tables"),
+        ("HTTP", "curl"),
         ("TABLE_PREFIX", "a b"),
         ("REFLECTION", "maybe"),
         ("HEARTBEAT_S", "60"),

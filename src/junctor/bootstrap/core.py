@@ -11,7 +11,7 @@ from functools import partial
 
 from junctor.adapters.catalog.packaged import PackagedCatalog
 from junctor.adapters.net.addresses import HostRule, Vetting
-from junctor.adapters.net.transport import Transport
+from junctor.adapters.net.face import Transport
 from junctor.adapters.providers import registry
 from junctor.adapters.providers.dialects.openai_chat import OpenAIChat
 from junctor.adapters.providers.gateway import Gateway
@@ -34,7 +34,7 @@ from junctor.ports.table import Store, Table
 from junctor.ports.telemetry import Telemetry
 from junctor.records import ids
 from junctor.records.tables import ALL_TABLES, CATALOG, CORE
-from junctor.settings import Settings
+from junctor.settings import Http, Settings
 from junctor.settings import Store as StoreKind
 from junctor.usecases.accounts import Accounts
 from junctor.usecases.admit import Admission
@@ -122,7 +122,7 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
     vetting = Vetting([HostRule(row.host, row.port) for row in settings.private_hosts])
     overlay = CatalogOverlay(store.table(CATALOG), dice, telemetry, Ground(catalog, vetting, rows.dialects()))
     await overlay.look()
-    transport = Transport(vetting=vetting)
+    transport = open_transport(settings, vetting)
     health = InstanceHealth(clock, dice, telemetry)
     services = Services(
         admission=Admission(table, secrets, clock, settings.key_cache_s),
@@ -175,6 +175,17 @@ def open_store(settings: Settings, *, read_only: bool = False) -> Store:
     from junctor.adapters.tables.dynamodb import DynamoStore  # noqa: PLC0415
 
     return DynamoStore(endpoint_url=settings.dynamodb_endpoint, region=settings.region, table_prefix=settings.table_prefix)
+
+
+def open_transport(settings: Settings, vetting: Vetting) -> Transport:
+    """Make the transport that the settings name. The other library is not even imported: each takes a tenth of a second."""
+    if settings.http is Http.AIOHTTP:
+        from junctor.adapters.net import aiohttp_transport  # noqa: PLC0415 - see above
+
+        return aiohttp_transport.Transport(vetting=vetting)
+    from junctor.adapters.net import transport  # noqa: PLC0415 - see above
+
+    return transport.Transport(vetting=vetting)
 
 
 def terms(settings: Settings) -> Terms:

@@ -30,6 +30,7 @@ __all__ = [
     "TARGET_VARIABLE",
     "Address",
     "Command",
+    "Http",
     "Pepper",
     "SettingHelp",
     "Settings",
@@ -83,6 +84,13 @@ class Store(Enum):
     DYNAMODB = "dynamodb"
 
 
+class Http(Enum):
+    """Which library speaks to providers."""
+
+    HTTPX = "httpx"
+    AIOHTTP = "aiohttp"
+
+
 class SettingHelp(NamedTuple):
     """One setting as its user sees it."""
 
@@ -123,6 +131,7 @@ _HELP = (
         "PRIVATE_HOSTS", "loopback for up, none for serve", "host:port, with commas, where own endpoints may be private"
     ),
     SettingHelp("DISCOVER", "on", "whether junctor up looks for model servers on this machine"),
+    SettingHelp("HTTP", "aiohttp", "library that speaks to providers: aiohttp or httpx"),
     SettingHelp("KEY_CACHE_S", "60", "seconds that a checked API key is trusted before it is looked up again, at most 60"),
 )
 _DEFAULTS = {row.variable: row.default for row in _HELP}
@@ -160,6 +169,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     credentials_secret: str | None
     private_hosts: tuple[PrivateHost, ...]
     discover: bool
+    http: Http
     key_cache_s: float
 
     @classmethod
@@ -205,6 +215,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             private_hosts=read.maybe("PRIVATE_HOSTS", values.private_hosts)
             or (() if serving else values.private_hosts(_LOOPBACK)),
             discover=read.take("DISCOVER", values.switch),
+            http=read.take("HTTP", _http),
             key_cache_s=read.take("KEY_CACHE_S", values.seconds(0, 60)),
         )
         read.check_unknown()
@@ -308,3 +319,10 @@ def _store(text: str) -> Store:
         return Store(text.lower())
     except ValueError:
         raise ValueError(f"{values.shown(text)} is neither sqlite nor dynamodb") from None
+
+
+def _http(text: str) -> Http:
+    try:
+        return Http(text.lower())
+    except ValueError:
+        raise ValueError(f"{values.shown(text)} is neither httpx nor aiohttp") from None

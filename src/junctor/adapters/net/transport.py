@@ -1,11 +1,10 @@
-"""How do we POST to other people's servers? In few words, so that another HTTP library can stand behind the same face.
+"""How do we POST to other people's servers where aiohttp has no wheel? The face of net/face on httpx.
 
-HTTP/1.1 over pooled connections. The library's pool is used, not its client: a client keeps cookies, follows redirects and
-reads proxies from the environment, and none of that may happen with our credentials. Nothing is decompressed: answers are asked
-for as they are. Nothing is tried twice.
+The library's pool is used, not its client: a client keeps cookies, follows redirects and reads proxies from the environment,
+and none of that may happen with our credentials. Two things it cannot do: it does not see what a server sends on an idle
+connection, and it does not hear an answer before the request is through.
 
-Every wait ends at an instant of the event loop's clock (`..._by`), given by the caller, and every failure is one of
-net/errors. Leaving a response before its end closes its connection at once, unless it was released.
+Invariant: every wait ends at an instant that the caller gave, and every failure is one of net/errors.
 """
 
 import asyncio
@@ -16,9 +15,9 @@ from types import TracebackType
 from typing import Protocol, Self, cast
 
 import httpx
-from msgspec import Struct
 
-from junctor.adapters.net.addresses import AddressRefusedError, Place, Vetting
+from junctor.adapters.net import face, vetted
+from junctor.adapters.net.addresses import Place, Vetting
 from junctor.adapters.net.errors import (
     BadProtocolError,
     ConnectionLostError,
@@ -27,6 +26,7 @@ from junctor.adapters.net.errors import (
     TooLargeError,
     TransportError,
 )
+from junctor.adapters.net.face import Limits
 from junctor.adapters.net.headers import encode_headers
 
 _READ_AHEAD_BYTES = 256 * 1024
@@ -35,23 +35,11 @@ _READ_AHEAD_BYTES = 256 * 1024
 _ADDRESSES_KEPT = 4096
 """How many parsed addresses are kept: more than there are endpoints."""
 
-_LINGER_S = 1.0
-"""How long a released answer may take to end, in seconds, before its connection is closed instead of kept."""
-
 _CUT_SHORT = ("Server disconnected", "peer closed connection")
 """How the library begins its text where the server went away, as against spoke nonsense: it has one type for both."""
 
 _LIBRARY_ERRORS = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.UnsupportedProtocol, OSError)
 """What the network can do to us. OSError: TLS errors while reading are passed on as they are."""
-
-
-class Limits(Struct, frozen=True, kw_only=True):
-    """How much the transport may hold. `idle_s`: seconds for which an unused connection is kept."""
-
-    connections_max: int = 1_000
-    idle_connections_max: int = 200
-    idle_s: float = 30.0
-    answer_bytes_max: int = 64 * 1024 * 1024
 
 
 class _Closable(Protocol):
@@ -233,7 +221,7 @@ class Transport:
         """
         own = {"user-agent": self._user_agent, "accept-encoding": "identity"}
         wire_headers = encode_headers({**own, **headers})
-        place = await self._place(url, min(connect_by, answer_by)) if self._vetting.watching else None
+        place = await vetted.place(self._vetting, url, min(connect_by, answer_by))
         try:
             request = _request(url, place, wire_headers, body)
         except httpx.InvalidURL:
@@ -263,19 +251,9 @@ class Transport:
                 raise BadProtocolError("the answer is encoded in a way that was not asked for")
         return response
 
-    async def _place(self, url: str, by: float) -> Place | None:
-        """Return where the address must be connected to, None if that is not prescribed. Raises NeverSentError."""
-        try:
-            async with asyncio.timeout_at(by):
-                return await self._vetting.place(url)
-        except AddressRefusedError:
-            raise NeverSentError("the address may not be connected to") from None
-        except TimeoutError:
-            raise NeverSentError("the host's name was not found in time") from None
-
     def linger(self, pump: asyncio.Task[None]) -> None:
         """Let a released answer come to its end by itself, for a while."""
-        patience = asyncio.get_running_loop().call_later(_LINGER_S, pump.cancel)
+        patience = asyncio.get_running_loop().call_later(face.LINGER_S, pump.cancel)
 
         def ended(task: asyncio.Task[None]) -> None:
             patience.cancel()

@@ -12,8 +12,8 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-from junctor.adapters.net.errors import TransportError
-from junctor.adapters.net.transport import Response, Transport
+from junctor.adapters.net.errors import TimedOutError, TransportError
+from junctor.adapters.net.face import Response, Transport
 from junctor.adapters.providers.auth import Authorization, authorize
 from junctor.adapters.providers.dialect import Dialect, Encoded
 from junctor.adapters.providers.failures import classify
@@ -153,6 +153,9 @@ class _Reading:
         by, timed_out = _sooner(_now_s() + self._idle_s, self._total) if self._committed else self._first
         while True:
             try:
+                # Where there is always something to read, no wait for it ever ends.
+                if _now_s() >= by:
+                    raise TimedOutError("the answer did not end in time")
                 data = await self._response.read(by)
             except TransportError as error:
                 self.ended = True
