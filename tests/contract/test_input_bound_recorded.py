@@ -17,22 +17,10 @@ import msgspec
 import pytest
 from botocore.eventstream import EventStreamBuffer
 
-from junctor.domain.completion import (
-    CompletionSpec,
-    FilePart,
-    ImagePart,
-    JsonObjectFormat,
-    JsonSchemaFormat,
-    Message,
-    Part,
-    ResponseFormat,
-    Role,
-    TextPart,
-    Tool,
-    ToolCall,
-)
+from junctor.domain.completion import CompletionSpec, FilePart, ImagePart, Message, Part, Role, TextPart, Tool
 from junctor.policy import bounds
 from junctor.policy.pricing import COUNT_MAX
+from tests.support.recorded_chat import compact, spec_of
 
 SHARED = Path(__file__).parents[3] / "shared" / "fixtures" / "recorded"
 Json = dict[str, Any]
@@ -103,48 +91,6 @@ def input_tokens(answer: Json) -> int | None:
     return None if total is None else int(total) + sum(usage.get(name) or 0 for name in apart)
 
 
-def chat_spec(request: Json) -> CompletionSpec:
-    """Return the spec that a caller of ours would have sent for a chat request."""
-    tools = [tool["function"] for tool in request.get("tools") or ()]
-    return CompletionSpec(
-        model=request["model"],
-        messages=tuple(map(chat_message, request["messages"])),
-        tools=tuple(Tool(tool["name"], tool.get("description"), compact(tool["parameters"])) for tool in tools),
-        response_format=chat_format(request.get("response_format") or {}),
-        max_tokens=request.get("max_completion_tokens") or request.get("max_tokens"),
-    )
-
-
-def chat_message(message: Json) -> Message:
-    """Return one turn of a chat request."""
-    content = message.get("content")
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or ()
-    calls = message.get("tool_calls") or ()
-    return Message(
-        Role(message["role"]),
-        tuple(map(chat_part, parts)),
-        tool_calls=tuple(ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls),
-        tool_call_id=message.get("tool_call_id"),
-    )
-
-
-def chat_part(part: Json) -> Part:
-    """Return one part of a turn."""
-    if part["type"] == "text":
-        return TextPart(part["text"])
-    if part["type"] == "image_url":
-        return ImagePart(part["image_url"]["url"])
-    return FilePart(file_data=part["file"]["file_data"])
-
-
-def chat_format(form: Json) -> ResponseFormat | None:
-    """Return the form of the answer."""
-    if "json_schema" not in form:
-        return JsonObjectFormat() if form else None
-    schema = form["json_schema"]
-    return JsonSchemaFormat(schema["name"], schema.get("description"), compact(schema["schema"]))
-
-
 def other_spec(request: Json) -> CompletionSpec:
     """Return a spec with the text and the media of a request of another wire API."""
     media: list[Part] = []
@@ -175,11 +121,6 @@ def plain(value: Any, media: list[Part]) -> Any:
     return {}
 
 
-def compact(value: Any) -> str:
-    """Write JSON as providers are sent it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
 def has_tools_of_the_provider(request: Json) -> bool:
     """Whether the provider brings tools of its own, whose words and results are input that no request shows."""
     if request.get("mcp_servers") or request.get("web_search_options") or "compound" in request.get("model", ""):
@@ -198,7 +139,7 @@ def measured() -> Iterator[tuple[Exchange, int, int]]:
     for exchange in exchanges():
         used = billed(exchange)
         if used is not None and exchange.request is not None:
-            spec = chat_spec(exchange.request) if is_chat(exchange) else other_spec(exchange.request)
+            spec = spec_of(exchange.request) if is_chat(exchange) else other_spec(exchange.request)
             yield exchange, used, bounds.input_bound(bounds.size(spec), None)
 
 

@@ -1,5 +1,6 @@
 """Any valid request against a second, naive reading of it; any rubbish against the one way in which it may be refused."""
 
+import base64
 import random
 from typing import Any
 
@@ -43,10 +44,27 @@ PARTS = message(pb.Part, text=message(pb.TextPart, text=TEXTS), cache_control=ab
     image=message(pb.ImagePart, url=TEXTS.map("https://{}".format), detail=absent_or(NAMES)),
     cache_control=absent_or(MARKS),
 )
+DATA = st.binary(min_size=1, max_size=9).map(lambda data: base64.b64encode(data).decode())
+MEDIA = message(pb.Part, audio=message(pb.AudioPart, data=DATA, format=NAMES), cache_control=absent_or(MARKS)) | message(
+    pb.Part,
+    file=message(
+        pb.FilePart,
+        filename=absent_or(NAMES),
+        file_data=DATA.map("data:application/pdf;base64,{}".format) | TEXTS.map("https://{}".format),
+    ),
+    cache_control=absent_or(MARKS),
+)
+PLACES = absent_or(st.integers(0, 2**53))
+ANNOTATIONS = message(pb.Annotation, other_json=OBJECTS) | message(
+    pb.Annotation,
+    url_citation=message(
+        pb.UrlCitation, url=TEXTS, title=absent_or(TEXTS), content=absent_or(TEXTS), start_index=PLACES, end_index=PLACES
+    ),
+)
 SPEAKERS = message(
     pb.Message,
     role=st.sampled_from([pb.ROLE_SYSTEM, pb.ROLE_DEVELOPER, pb.ROLE_USER]),
-    parts=st.lists(PARTS, min_size=1, max_size=3),
+    parts=st.lists(PARTS | MEDIA, min_size=1, max_size=3),
     name=absent_or(NAMES),
 )
 ASSISTANTS = message(
@@ -57,6 +75,7 @@ ASSISTANTS = message(
     reasoning=absent_or(TEXTS),
     reasoning_details=st.lists(message(pb.ReasoningDetail, detail_json=OBJECTS), max_size=2),
     refusal=absent_or(TEXTS),
+    annotations=st.lists(ANNOTATIONS, max_size=2),
 )
 TOOL_RESULTS = message(
     pb.Message, role=st.just(pb.ROLE_TOOL), parts=st.lists(PARTS, min_size=1, max_size=2), tool_call_id=NAMES
@@ -114,7 +133,8 @@ SPECS = message(
     metadata=st.dictionaries(NAMES, TEXTS, max_size=3),
     service_tier=absent_or(TEXTS),
     prompt_cache_key=absent_or(TEXTS),
-    n=absent_or(st.just(1)),
+    n=absent_or(st.integers(1, 128)),
+    logprobs=absent_or(st.booleans()),
     extra_json=absent_or(OBJECTS),
 )
 RENAMED = {
@@ -122,9 +142,11 @@ RENAMED = {
     "parameters_json": "parameters",
     "schema_json": "schema",
     "extra_json": "extra",
+    "start_index": "start",
+    "end_index": "end",
 }
 UNWRAPPED = {"StopSequences": "sequences", "Prediction": "content", "ReasoningDetail": "detail_json"}
-TAGGED = {"Part": "content", "ResponseFormat": "format"}
+TAGGED = {"Part": "content", "ResponseFormat": "format", "Annotation": "kind"}
 
 
 def naive(held: Any) -> Any:
@@ -146,7 +168,8 @@ def naive(held: Any) -> Any:
             found[RENAMED.get(field.name, field.name)] = naive(value) if field.message_type is not None else value
     if descriptor.name in TAGGED:
         kind = held.WhichOneof(TAGGED[descriptor.name])
-        found = {"type": kind, **found.pop(kind), **found}
+        inner = found.pop(kind)
+        found = {"type": "other", "json": inner} if kind == "other_json" else {"type": kind, **inner, **found}
     return found
 
 

@@ -11,10 +11,12 @@ from junctor.adapters.providers.dialects.openai_chat import OpenAIChat
 from junctor.adapters.providers.dialects.openai_chat.call_ids import nine_alphanumeric
 from junctor.domain.catalog import Endpoint
 from junctor.domain.completion import (
+    AudioPart,
     CacheControl,
     Completion,
     CompletionSpec,
     Delta,
+    FilePart,
     ImagePart,
     JsonSchemaFormat,
     Message,
@@ -81,7 +83,13 @@ KEYS = [
         wire.ContentPart,
         wire.ToolCall,
         wire.FunctionCall,
+        wire.Speech,
+        wire.Annotation,
+        wire.UrlCitation,
+        wire.Logprobs,
+        wire.TokenLogprob,
         wire.Usage,
+        wire.CompletionTokensDetails,
     )
     for key in struct.__struct_fields__
 ] + ["code", "metadata", "raw", "detail", "msg"]
@@ -143,9 +151,13 @@ def test_answers_with_one_odd_value_are_read_or_refused(body: bytes, turns: list
 TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=8)
 FREE_JSON = st.dictionaries(TEXT, st.integers(-(10**30), 10**30), max_size=3).map(json.dumps)
 MARKS = st.none() | st.builds(CacheControl, TEXT, st.none() | TEXT)
-CONTENT = st.lists(st.builds(TextPart, TEXT, MARKS) | st.builds(ImagePart, TEXT, st.none() | TEXT, MARKS), max_size=3).map(
-    tuple
+PARTS = st.one_of(
+    st.builds(TextPart, TEXT, MARKS),
+    st.builds(ImagePart, TEXT, st.none() | TEXT, MARKS),
+    st.builds(AudioPart, TEXT, TEXT, MARKS),
+    st.builds(FilePart, st.none() | TEXT, st.none() | TEXT, st.none(), MARKS),
 )
+CONTENT = st.lists(PARTS, max_size=3).map(tuple)
 CALLS = st.lists(st.builds(ToolCall, TEXT, TEXT, TEXT), max_size=3).map(tuple)
 MESSAGES = st.builds(
     Message,
@@ -189,8 +201,9 @@ ENDPOINT = Endpoint(
 def said(message: wire.ChatMessage) -> list[tuple[object, ...]]:
     """Return the parts of a message as they arrive."""
     if isinstance(message.content, list):
-        return [(part.text, part.image_url, part.cache_control) for part in message.content]
-    return [(message.content, None, None)] if message.content else []
+        held = [(part.text or part.image_url or part.input_audio or part.file, part) for part in message.content]
+        return [("" if inner is None else inner, part.cache_control) for inner, part in held]
+    return [(message.content, None)] if message.content else []
 
 
 def meant(message: Message) -> list[tuple[object, ...]]:
@@ -199,10 +212,14 @@ def meant(message: Message) -> list[tuple[object, ...]]:
     for part in message.parts:
         mark = part.cache_control and wire.CacheControl(part.cache_control.type, part.cache_control.ttl)
         if isinstance(part, ImagePart):
-            parts.append((None, wire.ImageUrl(part.url, part.detail), mark))
+            parts.append((wire.ImageUrl(part.url, part.detail), mark))
+        elif isinstance(part, AudioPart):
+            parts.append((wire.InputAudio(part.data, part.format), mark))
+        elif isinstance(part, FilePart):
+            parts.append((wire.File(part.filename, part.file_data), mark))
         elif isinstance(part, TextPart):
-            parts.append((part.text, None, mark))
-    return [] if parts == [("", None, None)] else parts
+            parts.append((part.text, mark))
+    return [] if parts == [("", None)] else parts
 
 
 @given(SPECS, st.booleans())

@@ -127,12 +127,28 @@ def test_an_image_counts_the_same_however_it_is_sent(detail: str | None) -> None
         assert bounds.input_bound(bounds.size(asked(text, ImagePart(url, detail))), None) == without + bounds.IMAGE_TOKENS
 
 
-@pytest.mark.parametrize("part", [AudioPart("AAAA", "wav"), FilePart(file_id="f"), VideoPart("https://example.test/a.mp4")])
+@pytest.mark.parametrize("part", [AudioPart("AAAA", "wav"), VideoPart("https://example.test/a.mp4")])
 def test_what_cannot_be_bounded_counts_as_a_full_context(part: Part) -> None:
     """A film would be held for as if it were its address."""
     assert bounds.input_bound(bounds.size(asked(TextPart("look"), part)), 128_000) == 128_000
     assert bounds.input_bound(bounds.size(asked(TextPart("look"), part)), None) == COUNT_MAX
     assert bounds.input_bound(bounds.size(asked(part, ImagePart(""))), 128_000) == 128_000 + bounds.IMAGE_TOKENS
+
+
+def test_a_page_of_a_file_may_be_billed_beyond_its_room() -> None:
+    """A document of many pages would be billed by gpt-4o-mini at 33 times the context that it was held for."""
+    file = FilePart(file_data="https://example.test/a.pdf")
+    assert bounds.PAGE_TIMES * 85 >= 2_833
+    assert bounds.input_bound(bounds.size(asked(TextPart("read"), file)), 100_000) == 100_000 * bounds.PAGE_TIMES
+    both = bounds.size(asked(file, AudioPart("AAAA", "wav"), ImagePart("")))
+    assert bounds.input_bound(both, 100_000) == 100_000 * bounds.PAGE_TIMES + bounds.IMAGE_TOKENS
+    assert bounds.input_bound(both, None) == COUNT_MAX
+
+
+def test_a_prediction_may_be_billed_once_without_being_said() -> None:
+    """A long prediction that the model does not follow would be billed beyond what is held."""
+    assert bounds.rejected_bound(wanted(prediction=WORDS)) == 2_000
+    assert bounds.rejected_bound(wanted()) == bounds.rejected_bound(wanted(prediction="")) == 0
 
 
 def test_images_are_counted_over_all_messages() -> None:

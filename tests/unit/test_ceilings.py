@@ -1,10 +1,11 @@
 """What a call may cost over all that may answer it: whatever answers within its bounds, the hold covers it."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from junctor.domain.catalog import Endpoint, PriceCard, PriceParts, PriceTier
-from junctor.domain.completion import CompletionSpec, ImagePart, Message, Part, Role, TextPart, Usage
+from junctor.domain.completion import AudioPart, CompletionSpec, ImagePart, Message, Part, Role, TextPart, Usage
 from junctor.domain.routing import Candidate
 from junctor.policy import bounds, ceilings
 from junctor.policy.bounds import DEFAULT_OUTPUT_HOLD_TOKENS
@@ -20,6 +21,7 @@ def candidate(
     context: int = 100_000,
     output_max: int | None = 20_000,
     tiers: tuple[PriceTier, ...] = (),
+    audio: int | None = None,
 ) -> Candidate:
     """Return an endpoint with a price for each input and output token."""
     endpoint = Endpoint(
@@ -33,7 +35,7 @@ def candidate(
         output_tokens_max=output_max,
         parameters=("service_tier",),
     )
-    parts = PriceParts(input=given_picousd, output=made_picousd)
+    parts = PriceParts(input=given_picousd, output=made_picousd, audio_input=audio)
     return Candidate(endpoint, None, PriceCard(version="1", parts=parts, source="s", as_of="d", tiers=tiers))
 
 
@@ -68,6 +70,43 @@ def test_each_answer_counts() -> None:
     """Five answers would be paid for as one."""
     once, five = (ceilings.of(spec("hello", max_tokens=500, n=n), [candidate(MICRO, MICRO)], AT_MS) for n in (None, 5))
     assert five.hold_nanousd == 5 * once.hold_nanousd
+
+
+def test_sound_is_held_and_charged_for_at_its_own_price() -> None:
+    """A recording would be held for as if it were text, and sold at a tenth of its price."""
+    served = candidate(MICRO, MICRO, context=1_000, audio=10 * MICRO)
+    recording = Message(Role.USER, (TextPart("hear"), AudioPart("AAAA", "wav")))
+    asked = CompletionSpec(model="lab/model", messages=(recording,), max_tokens=100)
+    usage = Usage(input_tokens=1_000, output_tokens=100, audio_input_tokens=900)
+    cost = ceilings.charge(asked, served, usage, AT_MS)
+    assert cost == (100 + 900 * 10 + 100) * 1_000
+    assert cost <= ceilings.of(asked, [served], AT_MS).hold_nanousd == (1_000 * 10 + 100) * 1_000
+
+
+def test_speech_is_held_and_charged_for_at_its_own_price() -> None:
+    """An answer that is heard would be held for and sold as if it were read."""
+    served = candidate(0, MICRO)
+    parts = msgspec.structs.replace(served.price.parts, audio_output=20 * MICRO)
+    served = msgspec.structs.replace(served, price=msgspec.structs.replace(served.price, parts=parts))
+    asked = msgspec.structs.replace(spec(max_tokens=100), modalities=("text", "audio"), n=2)
+    usage = Usage(output_tokens=200, audio_output_tokens=150)
+    assert ceilings.charge(asked, served, usage, AT_MS) == (50 + 150 * 20) * 1_000
+    assert ceilings.of(asked, [served], AT_MS).hold_nanousd == 2 * 100 * 20 * 1_000
+    assert ceilings.charge(spec(max_tokens=100), served, usage, AT_MS) == 200 * 1_000
+
+
+def test_sound_that_nobody_sent_counts_as_text() -> None:
+    """A provider's odd count would be charged beyond what is held."""
+    served = candidate(MICRO, MICRO, audio=10 * MICRO)
+    usage = Usage(input_tokens=1_000, output_tokens=100, audio_input_tokens=900)
+    assert ceilings.charge(spec(max_tokens=100), served, usage, AT_MS) == 1_100 * 1_000
+
+
+def test_what_a_prediction_may_cost_is_held() -> None:
+    """Tokens that the model rejects are billed like those that it says."""
+    predicting = msgspec.structs.replace(spec(max_tokens=500), prediction="x" * 300)
+    held = ceilings.of(predicting, [candidate(0, MICRO)], AT_MS).hold_nanousd
+    assert held == 800 * 1_000
 
 
 def test_nothing_that_may_answer_costs_nothing() -> None:

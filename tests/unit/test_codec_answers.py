@@ -12,11 +12,17 @@ from junctor.domain.completion import (
     ChoiceEnd,
     Delta,
     FinishReason,
+    Logprobs,
     Message,
+    OtherAnnotation,
     Role,
+    Speech,
     TextPart,
+    TokenLogprob,
     ToolCall,
     ToolCallFragment,
+    TopLogprob,
+    UrlCitation,
     Usage,
 )
 from junctor.domain.routing import Adjustment, Attempt, AttemptOutcome, Candidate
@@ -35,7 +41,21 @@ ENDPOINT = Endpoint(
     quantization=Quantization.FP8,
 )
 CANDIDATE = Candidate(ENDPOINT, "KEY", PriceCard(version="1", parts=PriceParts(), source="s", as_of="d"), is_byok=True)
-USAGE = Usage(10, 20, cache_read_tokens=3, cache_write_tokens=4, reasoning_tokens=5, estimated=True)
+USAGE = Usage(
+    10,
+    20,
+    cache_read_tokens=3,
+    cache_write_tokens=4,
+    reasoning_tokens=5,
+    estimated=True,
+    audio_input_tokens=6,
+    audio_output_tokens=7,
+    accepted_prediction_tokens=8,
+    rejected_prediction_tokens=9,
+)
+ANNOTATIONS = (UrlCitation("https://a", "", "c", 0, 2**40), UrlCitation("https://b"), OtherAnnotation('{"b":1,"a":2}'))
+TOP = (TopLogprob("e", -2.0), TopLogprob("é", -0.5, "é".encode()))
+LOGPROBS = Logprobs((TokenLogprob("é", -0.5, "é".encode(), TOP), TokenLogprob("", -9.0, b"")), (TokenLogprob("no", -1.0),))
 ROUTE = Route(
     requested_model="alias",
     served=CANDIDATE,
@@ -73,7 +93,37 @@ def route_report() -> routing.RouteReport:
 def usage_report() -> pb.Usage:
     """Return what USAGE must look like."""
     return pb.Usage(
-        input_tokens=10, output_tokens=20, cache_read_tokens=3, cache_write_tokens=4, reasoning_tokens=5, estimated=True
+        input_tokens=10,
+        output_tokens=20,
+        cache_read_tokens=3,
+        cache_write_tokens=4,
+        reasoning_tokens=5,
+        estimated=True,
+        audio_input_tokens=6,
+        audio_output_tokens=7,
+        accepted_prediction_tokens=8,
+        rejected_prediction_tokens=9,
+    )
+
+
+def annotations() -> list[pb.Annotation]:
+    """Return what ANNOTATIONS must look like."""
+    return [
+        pb.Annotation(url_citation=pb.UrlCitation(url="https://a", title="", content="c", start_index=0, end_index=2**40)),
+        pb.Annotation(url_citation=pb.UrlCitation(url="https://b")),
+        pb.Annotation(other_json='{"b":1,"a":2}'),
+    ]
+
+
+def logprobs() -> pb.Logprobs:
+    """Return what LOGPROBS must look like."""
+    top = [pb.TopLogprob(token="e", logprob=-2), pb.TopLogprob(token="é", logprob=-0.5, token_bytes="é".encode())]
+    return pb.Logprobs(
+        content=[
+            pb.TokenLogprob(token="é", logprob=-0.5, token_bytes="é".encode(), top_logprobs=top),
+            pb.TokenLogprob(token="", logprob=-9, token_bytes=b""),
+        ],
+        refusal=[pb.TokenLogprob(token="no", logprob=-1)],
     )
 
 
@@ -86,10 +136,12 @@ def test_a_whole_answer() -> None:
         reasoning="because",
         reasoning_details=('{"t":1}', '{"t":2}'),
         refusal="",
+        annotations=ANNOTATIONS,
+        speech=Speech("audio-1", "AAAA", "", 2**40),
     )
     answer = Answer(
         choices=(
-            Choice(0, message, FinishReason.TOOL_CALLS, "tool_use"),
+            Choice(0, message, FinishReason.TOOL_CALLS, "tool_use", LOGPROBS),
             Choice(1, Message(Role.ASSISTANT), FinishReason.STOP, "stop"),
         ),
         usage=USAGE,
@@ -110,9 +162,12 @@ def test_a_whole_answer() -> None:
                     reasoning="because",
                     reasoning_details=[pb.ReasoningDetail(detail_json='{"t":1}'), pb.ReasoningDetail(detail_json='{"t":2}')],
                     refusal="",
+                    annotations=annotations(),
+                    speech=pb.Speech(id="audio-1", data="AAAA", transcript="", expires_at=2**40),
                 ),
                 finish_reason=pb.FINISH_REASON_TOOL_CALLS,
                 native_finish_reason="tool_use",
+                logprobs=logprobs(),
             ),
             pb.Choice(
                 index=1,
@@ -154,6 +209,9 @@ def test_the_events_of_a_stream() -> None:
         Delta(content=""),
         Delta(index=1, content="a", reasoning="r", refusal="n"),
         Delta(reasoning_details=('{"b":1}',), tool_calls=(ToolCallFragment(0, "1", "f", ""), ToolCallFragment(1))),
+        Delta(content="b", annotations=ANNOTATIONS),
+        Delta(content="c", logprobs=LOGPROBS),
+        Delta(speech=Speech(data="AAAA")),
         Finished(
             choices=(ChoiceEnd(0, FinishReason.LENGTH, "max_tokens"),),
             usage=USAGE,
@@ -179,6 +237,9 @@ def test_the_events_of_a_stream() -> None:
                     ],
                 )
             ),
+            service.StreamEvent(delta=pb.Delta(content="b", annotations=annotations())),
+            service.StreamEvent(delta=pb.Delta(content="c", logprobs=logprobs())),
+            service.StreamEvent(delta=pb.Delta(speech=pb.Speech(data="AAAA"))),
             service.StreamEvent(
                 finished=service.Finished(
                     choices=[
@@ -203,7 +264,7 @@ def test_absent_pieces_of_a_delta_stay_absent(bare: bool) -> None:
     """A client would take each delta for an empty piece of everything."""
     delta = Delta() if bare else Delta(tool_calls=(ToolCallFragment(0),))
     (event,) = answers.stream_response((delta,)).events
-    assert not any(event.delta.HasField(name) for name in ("content", "reasoning", "refusal"))
+    assert not any(event.delta.HasField(name) for name in ("content", "reasoning", "refusal", "logprobs", "speech"))
     if not bare:
         assert not any(event.delta.tool_calls[0].HasField(name) for name in ("id", "name", "arguments_fragment"))
 

@@ -7,21 +7,27 @@ import msgspec
 import pytest
 
 from junctor.domain.completion import (
+    AudioPart,
     CacheControl,
     CompletionSpec,
+    FilePart,
     GrammarFormat,
     ImagePart,
     JsonObjectFormat,
     JsonSchemaFormat,
     Message,
+    OtherAnnotation,
     Reasoning,
     Role,
+    Speech,
     TextFormat,
     TextPart,
     Tool,
     ToolCall,
     ToolChoice,
     ToolMode,
+    UrlCitation,
+    Voice,
 )
 from junctor.domain.errors import InvalidFieldError
 from junctor.v1 import completion_pb2 as pb
@@ -46,13 +52,14 @@ SIMPLE: dict[str, tuple[object, ...]] = {
     "user": ("someone",),
     "service_tier": ("flex",),
     "prompt_cache_key": ("key",),
-    "n": (1,),
+    "n": (1, 2, 128),
+    "logprobs": (True, False),
 }
 BY_HAND = {
     *("model", "messages", "tools", "tool_choice", "response_format", "stop", "logit_bias", "reasoning", "modalities"),
-    *("models", "prediction", "metadata", "extra_json"),
+    *("models", "prediction", "metadata", "extra_json", "top_logprobs", "audio"),
 }
-UNBUILT = {"logprobs", "top_logprobs", "session_id", "preset"}
+UNBUILT = {"session_id", "preset"}
 
 
 def spec_with(change: Change) -> CompletionSpec:
@@ -94,12 +101,30 @@ def test_a_simple_field_is_carried_over(field: str, value: object) -> None:
         *((field, 1.01) for field in ("top_p", "min_p", "top_a")),
         *((field, 2.01) for field in ("temperature", "frequency_penalty", "presence_penalty", "repetition_penalty")),
         *((field, -2.01) for field in ("frequency_penalty", "presence_penalty")),
-        *(("top_k", -1), ("n", 0), ("n", -1)),
+        *(("top_k", -1), ("n", 0), ("n", -1), ("n", 129)),
     ],
 )
 def test_a_number_out_of_its_range_is_refused(field: str, value: float) -> None:
     """NaN and negative limits would travel to providers, and into arithmetic with money."""
     assert list(wrong_with(lambda spec: setattr(spec, field, value))) == [f"spec.{field}"]
+
+
+@pytest.mark.parametrize("number", [0, 1, 20])
+def test_top_logprobs_go_with_logprobs(number: int) -> None:
+    """Every provider would refuse the request, each in words of its own."""
+
+    def asked(*, logprobs: bool | None) -> Change:
+        return lambda spec: spec.MergeFrom(pb.CompletionSpec(logprobs=logprobs, top_logprobs=number))
+
+    assert spec_with(asked(logprobs=True)).top_logprobs == number
+    assert list(wrong_with(asked(logprobs=None))) == list(wrong_with(asked(logprobs=False))) == ["spec.top_logprobs"]
+
+
+@pytest.mark.parametrize("number", [-1, 21])
+def test_top_logprobs_out_of_their_range_are_refused(number: int) -> None:
+    """A provider would refuse the request later, or answer with a megabyte for each word."""
+    asked = pb.CompletionSpec(logprobs=True, top_logprobs=number)
+    assert list(wrong_with(lambda spec: spec.MergeFrom(asked))) == ["spec.top_logprobs"]
 
 
 def test_fallback_models_are_carried_over() -> None:
@@ -128,10 +153,20 @@ def test_a_conversation_is_carried_over() -> None:
     user.parts.add().image.url = "https://example.com/a.png"
     user.parts[1].image.detail = "low"
     user.parts.add().image.url = "DATA:image/png;base64,AAAA"
+    user.parts.add().audio.MergeFrom(pb.AudioPart(data="AB+/", format="wav"))
+    user.parts[3].cache_control.type = "ephemeral"
+    user.parts.add().file.MergeFrom(pb.FilePart(filename="a.pdf", file_data="data:application/pdf;base64,AAAA"))
+    user.parts.add().file.file_data = "https://example.com/b.pdf"
     assistant = add(role=pb.ROLE_ASSISTANT, reasoning="", refusal="no")
     assistant.tool_calls.add(id="1", name="f", arguments_json="")
     assistant.tool_calls.add(id="2", name="g", arguments_json=SCHEMA)
     assistant.reasoning_details.add(detail_json='{"b":1,"a":2}')
+    assistant.annotations.add().url_citation.MergeFrom(
+        pb.UrlCitation(url="https://a.example", title="", content="c", start_index=0, end_index=2**40)
+    )
+    assistant.annotations.add().url_citation.url = "https://b.example"
+    assistant.speech.MergeFrom(pb.Speech(id="audio-1", data="AAAA", transcript="Aloud.", expires_at=9))
+    assistant.annotations.add(other_json='{"type": "file",  "n": 10000000000000000000001}')
     add(role=pb.ROLE_ASSISTANT)
     add(role=pb.ROLE_TOOL, tool_call_id="1").parts.add().text.text = "done"
     assert read(request).messages == (
@@ -143,6 +178,9 @@ def test_a_conversation_is_carried_over() -> None:
                 TextPart("What is it?", CacheControl("ephemeral", "1h")),
                 ImagePart("https://example.com/a.png", "low"),
                 ImagePart("DATA:image/png;base64,AAAA"),
+                AudioPart("AB+/", "wav", CacheControl("ephemeral")),
+                FilePart("a.pdf", "data:application/pdf;base64,AAAA"),
+                FilePart(file_data="https://example.com/b.pdf"),
             ),
         ),
         Message(
@@ -151,6 +189,12 @@ def test_a_conversation_is_carried_over() -> None:
             reasoning="",
             reasoning_details=('{"b":1,"a":2}',),
             refusal="no",
+            annotations=(
+                UrlCitation("https://a.example", "", "c", 0, 2**40),
+                UrlCitation("https://b.example"),
+                OtherAnnotation('{"type": "file",  "n": 10000000000000000000001}'),
+            ),
+            speech=Speech(transcript="Aloud."),
         ),
         Message(Role.ASSISTANT),
         Message(Role.TOOL, (TextPart("done"),), tool_call_id="1"),
@@ -164,6 +208,30 @@ def test_a_conversation_is_carried_over() -> None:
         (lambda turn: setattr(turn, "refusal", ""), ""),
         (lambda turn: turn.tool_calls.add(id="1", name="f"), ""),
         (lambda turn: turn.reasoning_details.add(detail_json="{}"), ""),
+        (lambda turn: turn.annotations.add(other_json="{}"), ""),
+        (lambda turn: turn.speech.SetInParent(), ""),
+        (lambda turn: turn.annotations.add(), ".annotations[0]"),
+        (lambda turn: turn.annotations.add(other_json="{"), ".annotations[0].other_json"),
+        (
+            lambda turn: turn.annotations.add(url_citation=pb.UrlCitation(start_index=-1)),
+            ".annotations[0].url_citation.start_index",
+        ),
+        (
+            lambda turn: turn.annotations.add(url_citation=pb.UrlCitation(end_index=2**53 + 1)),
+            ".annotations[0].url_citation.end_index",
+        ),
+        (lambda turn: turn.parts.add().audio.MergeFrom(pb.AudioPart(data="AAAA")), ".parts[1].audio.format"),
+        *(
+            (lambda turn, data=data: turn.parts.add().audio.MergeFrom(pb.AudioPart(data=data, format="mp3")), place)
+            for data in ("", "==", "A A", "A-_A", "data:audio/mp3;base64,AAAA", "é")
+            for place in (".parts[1].audio.data",)
+        ),
+        (lambda turn: turn.parts.add().file.MergeFrom(pb.FilePart(file_id="file-1")), ".parts[1].file.file_id"),
+        (lambda turn: turn.parts.add().file.MergeFrom(pb.FilePart(filename="")), ".parts[1].file.filename"),
+        *(
+            (lambda turn, data=data: setattr(turn.parts.add().file, "file_data", data), ".parts[1].file.file_data")
+            for data in ("", "AAAA", "http://a.example/x.pdf", "file:///etc/passwd", "data:application/pdf,AA")
+        ),
         (lambda turn: setattr(turn, "tool_call_id", "1"), ".tool_call_id"),
         (lambda turn: setattr(turn, "role", pb.ROLE_TOOL), ".tool_call_id"),
         (lambda turn: turn.ClearField("parts"), ".parts"),
@@ -288,6 +356,17 @@ def test_prediction_and_modalities_are_carried_over() -> None:
     assert spec_with(lambda spec: setattr(spec.prediction, "content", "text")).prediction == "text"
     assert spec_with(lambda spec: spec.prediction.SetInParent()).prediction == ""
     assert spec_with(lambda spec: spec.modalities.append("text")).modalities == ("text",)
+
+
+def test_a_voice_goes_with_sound() -> None:
+    """A provider would refuse the one without the other, or an answer that was to be heard come as text."""
+    voice = pb.Voice(voice="alloy", format="wav")
+    spoken = spec_with(lambda spec: spec.MergeFrom(pb.CompletionSpec(modalities=["text", "audio"], audio=voice)))
+    assert (spoken.modalities, spoken.audio) == (("text", "audio"), Voice("alloy", "wav"))
+    assert list(wrong_with(lambda spec: spec.modalities.append("audio"))) == ["spec.audio"]
+    assert list(wrong_with(lambda spec: spec.audio.MergeFrom(voice))) == ["spec.audio"]
+    empty = pb.CompletionSpec(modalities=["audio"], audio=pb.Voice())
+    assert list(wrong_with(lambda spec: spec.MergeFrom(empty))) == ["spec.audio.voice", "spec.audio.format"]
 
 
 def test_extra_is_carried_verbatim() -> None:

@@ -43,6 +43,9 @@ SETTLED = msgspec.structs.replace(
 INSIDE = {"slot", "deadline_at_ms"}
 """What stays inside: the slot is what the id says, and the deadline was the caller's own."""
 
+UNKEPT = {f"{kind}_tokens" for kind in ("audio_input", "audio_output", "accepted_prediction", "rejected_prediction")}
+"""Parts of a usage that are told with the answer only: a record has no room for what few calls have."""
+
 OTHER: dict[type, object] = {str: "other", int: 99, bool: False, SlotState: SlotState.EXPIRED}
 
 
@@ -90,7 +93,7 @@ def test_no_field_of_the_message_is_left_empty() -> None:
     assert {field.name for field, _ in written.ListFields()} == {field.name for field in pb.Generation.DESCRIPTOR.fields}
     assert {field.name for field, _ in written.usage.ListFields()} == {
         field.name for field in completion_pb2.Usage.DESCRIPTOR.fields
-    }
+    } - UNKEPT
 
 
 def test_what_is_not_known_yet_is_absent() -> None:

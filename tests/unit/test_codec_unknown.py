@@ -25,7 +25,7 @@ ENUMS = [
     for field in fields_of(path[-1].message_type if path else CompleteRequest.DESCRIPTOR)
     if field.enum_type is not None
 ]
-REFUSED_WHOLE = ("audio", "file", "video")
+REFUSED_WHOLE = ("video",)
 
 
 def refused_above(path: Path) -> str | None:
@@ -85,9 +85,6 @@ def test_empty_preferences_are_no_preference() -> None:
 UNBUILT = {
     "spec.preset": lambda request: setattr(request.spec, "preset", ""),
     "spec.session_id": lambda request: setattr(request.spec, "session_id", "s"),
-    "spec.logprobs": lambda request: setattr(request.spec, "logprobs", False),
-    "spec.top_logprobs": lambda request: setattr(request.spec, "top_logprobs", 0),
-    "spec.n": lambda request: setattr(request.spec, "n", 2),
     "spec.modalities": lambda request: request.spec.modalities.extend(["text", "image"]),
     "request_id": lambda request: setattr(request, "request_id", ""),
 }

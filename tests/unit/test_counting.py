@@ -1,16 +1,20 @@
-"""Our own count, for providers that report none: every text that a model reads or writes is in it, pictures are not."""
+"""Our own count, for providers that report none: all that a model reads or writes is in it, but for pictures."""
 
 import pytest
 
 from junctor.domain.completion import (
+    AudioPart,
     Choice,
     Completion,
     CompletionSpec,
     Delta,
+    FilePart,
     FinishReason,
     ImagePart,
     Message,
+    Part,
     Role,
+    Speech,
     TextPart,
     Tool,
     ToolCall,
@@ -58,6 +62,38 @@ def test_an_answer_is_counted_as_its_deltas_would_be() -> None:
     choices = tuple(Choice(place, message, FinishReason.STOP, "stop") for place, message in enumerate((one, other)))
     deltas = (Delta(0, "abc", "r"), Delta(1, tool_calls=(ToolCallFragment(0, "1", "f", "{}"),), refusal="n"))
     assert counting.completion_bytes(Completion(choices=choices)) == sum(map(counting.delta_bytes, deltas)) == 8
+
+
+def test_speech_is_counted_by_its_words_and_its_length() -> None:
+    """A model would speak for an hour for nothing, wherever its provider reports no usage."""
+    second = Speech("not counted", "A" * 64_000, "é")  # 48,000 bytes are a second
+    aloud = Message(Role.ASSISTANT, speech=second)
+    completion = Completion(choices=(Choice(0, aloud, FinishReason.STOP, "stop"),))
+    assert counting.completion_bytes(completion) == counting.delta_bytes(Delta(speech=second)) == 2 + 4 * 20
+    assert counting.delta_bytes(Delta(speech=Speech("1"))) == 0
+    asked = CompletionSpec(model="m", messages=(), modalities=("text", "audio"))
+    assert counting.estimate(asked, 82) == Usage(output_tokens=21, estimated=True, audio_output_tokens=21)
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (AudioPart("A" * 6_400 * 10, "wav"), 10),
+        (AudioPart("A" * 6_400 * 10, "mp3"), 60),
+        (AudioPart("AAAA", "mp3"), 1),
+        (FilePart(file_data="data:application/pdf;base64," + "A" * 17_688), 237),
+        (FilePart(file_data="data:text/plain;base64," + "A" * 1_600), 300),
+        (FilePart(file_data="https://not.counted/a.pdf"), 0),
+        (FilePart(), 0),
+        (ImagePart("data:image/png;base64," + "A" * 4_000), 0),
+    ],
+)
+def test_media_are_estimated_by_their_size(part: Part, expected: int) -> None:
+    """An hour of sound would be heard for nothing, wherever its provider reports no usage."""
+    spec = CompletionSpec(model="m", messages=(Message(Role.USER, (TextPart("x" * 4), part)),))
+    heard = expected if isinstance(part, AudioPart) else 0
+    assert counting.estimate(spec, 0) == Usage(input_tokens=1 + expected, estimated=True, audio_input_tokens=heard)
+    assert counting.input_bytes(spec) == 4
 
 
 def test_an_estimate_is_marked_as_one() -> None:

@@ -5,7 +5,22 @@ import json
 import pytest
 
 from junctor.adapters.providers.dialects.openai_chat import OpenAIChat
-from junctor.domain.completion import Choice, Completion, FinishReason, Message, Role, TextPart, ToolCall, Usage
+from junctor.domain.completion import (
+    Choice,
+    Completion,
+    FinishReason,
+    Logprobs,
+    Message,
+    OtherAnnotation,
+    Role,
+    Speech,
+    TextPart,
+    TokenLogprob,
+    ToolCall,
+    TopLogprob,
+    UrlCitation,
+    Usage,
+)
 from junctor.domain.routing import Failure, FailureKind
 
 
@@ -70,6 +85,66 @@ def test_three_spellings_of_reasoning() -> None:
     decoded = OpenAIChat().decode(body)
     assert isinstance(decoded, Completion)
     assert decoded.choices[0].message.reasoning_details == ('{"z": 1,\n"a":123456789012345678901}', '{"signature":"x"}')
+
+
+TOKEN = {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": [{"token": "e", "logprob": -2, "bytes": None}]}
+READ_TOKEN = TokenLogprob("é", -0.5, "é".encode(), (TopLogprob("e", -2.0),))
+
+
+def likely(logprobs: object) -> Logprobs | None:
+    """Decode an answer with these log probabilities and return what was read."""
+    decoded = decode({"choices": [{"message": {"content": "é"}, "finish_reason": "stop", "logprobs": logprobs}]})
+    assert isinstance(decoded, Completion)
+    return decoded.choices[0].logprobs
+
+
+def test_logprobs() -> None:
+    """A caller would not learn how sure the model was of what it said or refused."""
+    assert likely({"content": [TOKEN], "refusal": None}) == Logprobs((READ_TOKEN,))
+    assert likely({"content": None, "refusal": [TOKEN, TOKEN]}) == Logprobs(refusal=(READ_TOKEN, READ_TOKEN))
+    bare = {"content": [{"token": "x", "logprob": -9999.0, "bytes": [256]}]}
+    assert likely(bare) == Logprobs((TokenLogprob("x", -9999.0),))
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [None, {}, [], "x", 1, {"content": []}, {"content": [], "refusal": []}, {"content": [{"token": 1}]}, {"tokens": ["x"]}],
+)
+def test_logprobs_that_nobody_understands_spoil_no_answer(logprobs: object) -> None:
+    """An answer that is paid for would be thrown away for the sake of a remark."""
+    assert likely(logprobs) is None
+
+
+def test_annotations() -> None:
+    """The sources of an answer would be lost, or a remark that only its provider understands be changed on its way."""
+    body = (
+        b'{"choices":[{"message":{"content":"x","annotations":['
+        b'{"type":"url_citation","url_citation":{"start_index":0,"end_index":5,"url":"https://a","title":"t","content":"c"}},'
+        b'{"type":"url_citation","url_citation":{"start_index":-1,"end_index":1e400,"url":"https://b"}},'
+        b'{"type":"url_citation","url_citation":{"start_index":-1,"end_index":9007199254740993,"url":"https://b"}},'
+        b'{"type": "file", "file": {"hash":  "h", "n": 123456789012345678901}}, null],'
+        b'"executed_tools":[{"type":"search", "output": "o"}]}}]}'
+    )
+    decoded = OpenAIChat().decode(body)
+    assert isinstance(decoded, Completion)
+    assert decoded.choices[0].message.annotations == (
+        UrlCitation("https://a", "t", "c", 0, 5),
+        OtherAnnotation('{"type":"url_citation","url_citation":{"start_index":-1,"end_index":1e400,"url":"https://b"}}'),
+        UrlCitation("https://b"),
+        OtherAnnotation('{"type": "file", "file": {"hash":  "h", "n": 123456789012345678901}}'),
+        OtherAnnotation("null"),
+        OtherAnnotation('{"type":"search", "output": "o"}'),
+    )
+    assert only({"content": "x", "annotations": []}).message == Message(Role.ASSISTANT, (TextPart("x"),))
+
+
+def test_speech() -> None:
+    """What a model says aloud would be paid for and thrown away."""
+    audio = {"id": "audio-1", "data": "AAAA", "transcript": "Aloud.", "expires_at": 1_729_018_505}
+    spoken = only({"content": None, "audio": audio}).message
+    assert spoken == Message(Role.ASSISTANT, speech=Speech("audio-1", "AAAA", "Aloud.", 1_729_018_505))
+    assert only({"content": "x", "audio": {}}).message == only({"content": "x", "audio": None}).message
+    assert only({"audio": {"data": "AAAA", "expires_at": -1}}).message.speech == Speech(data="AAAA")
 
 
 def test_refusal() -> None:
@@ -158,6 +233,32 @@ def test_usage_and_its_parts() -> None:
     assert used(deepseek) == Usage(input_tokens=9, output_tokens=1, cache_read_tokens=4)
     groq = {"usage": {"prompt_tokens": 3, "completion_tokens": 4}}
     assert used(None, x_groq=groq) == Usage(input_tokens=3, output_tokens=4)
+
+
+def test_sound_and_predictions_are_counted() -> None:
+    """Sound would be charged as text, and a caller not see what his wrong prediction costs him."""
+    assert used(
+        {
+            "prompt_tokens": 100,
+            "completion_tokens": 50,
+            "prompt_tokens_details": {"audio_tokens": 60},
+            "completion_tokens_details": {
+                "audio_tokens": 20,
+                "accepted_prediction_tokens": 15,
+                "rejected_prediction_tokens": 10,
+            },
+        }
+    ) == Usage(
+        input_tokens=100,
+        output_tokens=50,
+        audio_input_tokens=60,
+        audio_output_tokens=20,
+        accepted_prediction_tokens=15,
+        rejected_prediction_tokens=10,
+    )
+    details = {"audio_tokens": 11, "accepted_prediction_tokens": -1, "rejected_prediction_tokens": 10**30}
+    absurd = {"prompt_tokens_details": {"audio_tokens": 11}, "completion_tokens_details": details}
+    assert used({"prompt_tokens": 10, "completion_tokens": 10, **absurd}) == Usage(input_tokens=10, output_tokens=10)
 
 
 def test_reasoning_that_is_counted_apart() -> None:

@@ -13,26 +13,40 @@ from junctor.domain.completion import (
     AudioPart,
     CacheControl,
     CompletionSpec,
+    FilePart,
     GrammarFormat,
     ImagePart,
     JsonObjectFormat,
     JsonSchemaFormat,
     Message,
+    OtherAnnotation,
     Reasoning,
     ResponseFormat,
     Role,
+    Speech,
     TextFormat,
     TextPart,
     Tool,
     ToolCall,
     ToolChoice,
     ToolMode,
+    UrlCitation,
+    VideoPart,
+    Voice,
 )
 
 ALL = tuple(
     name
     for name in CompletionSpec.__struct_fields__
     if name not in {"model", "models", "messages", "session_id", "preset", "extra"}
+)
+ENDPOINT = Endpoint(
+    id="p/author/model",
+    model="author/model",
+    provider="p",
+    upstream_model="model-2026",
+    dialect="openai_chat",
+    base_url="",
 )
 HELLO = Message(Role.USER, (TextPart("Hello?"),))
 SPEC = CompletionSpec(model="author/model", messages=(HELLO,))
@@ -43,15 +57,7 @@ def encode(
     spec: CompletionSpec, quirks: Quirks | None = None, *, stream: bool = False, known: tuple[str, ...] = ALL
 ) -> Encoded:
     """Encode for an endpoint that understands `known`."""
-    endpoint = Endpoint(
-        id="p/author/model",
-        model="author/model",
-        provider="p",
-        upstream_model="model-2026",
-        dialect="openai_chat",
-        base_url="",
-        parameters=known,
-    )
+    endpoint = msgspec.structs.replace(ENDPOINT, parameters=known)
     return OpenAIChat().encode(endpoint, spec, quirks or Quirks(), stream=stream)
 
 
@@ -280,10 +286,61 @@ def test_cache_marks_can_be_refused() -> None:
     assert body(spec, quirks) == {"tools": [{"type": "function", "function": {"name": "f"}}]}
 
 
+def test_recordings_and_documents() -> None:
+    """The model would answer without having heard or read what it is asked about."""
+    parts = (
+        AudioPart("AAAA", "wav", MARK),
+        FilePart("a.pdf", "data:application/pdf;base64,AAAA", cache_control=MARK),
+        FilePart(file_data="https://x/y.pdf"),
+    )
+    audio = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    file = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}}
+    address = {"type": "file", "file": {"file_data": "https://x/y.pdf"}}
+    mark = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    assert messages(Message(Role.USER, parts)) == [{"role": "user", "content": [audio | mark, file | mark, address]}]
+    unmarked = Quirks(refused_parameters=("cache_control",))
+    assert messages(Message(Role.USER, parts), quirks=unmarked) == [{"role": "user", "content": [audio, file, address]}]
+
+
 def test_parts_that_the_doors_refuse() -> None:
     """A part nobody writes would vanish from the conversation without a word."""
-    with pytest.raises(AssertionError, match="AudioPart"):
-        messages(Message(Role.USER, (AudioPart("x", "wav"),)))
+    with pytest.raises(AssertionError, match="VideoPart"):
+        messages(Message(Role.USER, (VideoPart("https://x/y.mp4"),)))
+
+
+def test_remarks_are_not_sent_back() -> None:
+    """A host would refuse the turn for a key that it does not know."""
+    turn = Message(Role.ASSISTANT, (TextPart("a"),), annotations=(UrlCitation("https://x"), OtherAnnotation("{}")))
+    assert messages(turn) == [{"role": "assistant", "content": "a"}]
+
+
+def test_speech_is_asked_of_who_can_speak() -> None:
+    """A host that only writes would refuse the request, and one that speaks would not be told how."""
+    spec = msgspec.structs.replace(SPEC, modalities=("text", "audio"), audio=Voice("alloy", "wav"))
+    asked = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}
+    speaking = msgspec.structs.replace(ENDPOINT, parameters=(), output_modalities=("text", "audio"))
+    sent = OpenAIChat().encode(speaking, spec, Quirks(), stream=False)
+    assert asked.items() <= json.loads(sent.body).items()
+    assert sent.dropped == ()
+    assert encode(spec, known=()).dropped == ("modalities", "audio")
+
+
+def test_a_spoken_turn_is_sent_as_its_words() -> None:
+    """The model would forget what it said, or a host be asked for sound that another one keeps."""
+    spoken = Speech("audio-1", "AAAA", "Aloud.", 9)
+    assert messages(Message(Role.ASSISTANT, speech=spoken)) == [{"role": "assistant", "content": "Aloud."}]
+    both = Message(Role.ASSISTANT, (TextPart("Written."),), speech=spoken)
+    parts = [{"type": "text", "text": "Written."}, {"type": "text", "text": "Aloud."}]
+    assert messages(both) == [{"role": "assistant", "content": parts}]
+
+
+def test_top_logprobs_go_with_logprobs() -> None:
+    """A host would refuse the one without the other."""
+    spec = msgspec.structs.replace(SPEC, logprobs=True, top_logprobs=3)
+    assert body(spec) == {"logprobs": True, "top_logprobs": 3}
+    encoded = encode(spec, known=("top_logprobs",))
+    assert encoded.dropped == ("logprobs", "top_logprobs")
+    assert json.loads(encode(spec, known=("logprobs",)).body)["logprobs"] is True
 
 
 def test_reasoning_replay() -> None:

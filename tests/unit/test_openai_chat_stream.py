@@ -2,11 +2,24 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from junctor.adapters.providers.dialects.openai_chat import OpenAIChat
-from junctor.domain.completion import ChoiceEnd, Delta, FinishReason, StreamEnd, ToolCallFragment, Usage
+from junctor.domain.completion import (
+    ChoiceEnd,
+    Delta,
+    FinishReason,
+    Logprobs,
+    OtherAnnotation,
+    Speech,
+    StreamEnd,
+    TokenLogprob,
+    ToolCallFragment,
+    UrlCitation,
+    Usage,
+)
 from junctor.domain.routing import Failure, FailureKind
 
 Parts = tuple[Delta | StreamEnd | Failure, ...]
@@ -19,7 +32,7 @@ def sse(*chunks: object) -> bytes:
     return b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
 
 
-def delta(index: int = 0, finish: str | None = None, **fields: object) -> dict[str, object]:
+def delta(index: int = 0, finish: str | None = None, **fields: object) -> dict[str, Any]:
     """Return a chunk with one delta."""
     return {"id": "s1", "choices": [{"index": index, "delta": fields, "finish_reason": finish}]}
 
@@ -89,6 +102,40 @@ def test_refusal_and_answers_by_index() -> None:
     assert feed(data + DONE)[:2] == (Delta(index=1, refusal="no"), Delta(content="a"))
     ends = (ChoiceEnd(0, FinishReason.LENGTH, "length"), ChoiceEnd(1, FinishReason.CONTENT_FILTER, "content_filter"))
     assert feed(data + DONE)[2:] == (StreamEnd(choices=ends, upstream_id="s1"),)
+
+
+def test_logprobs_and_remarks_as_they_come() -> None:
+    """What a caller asked to know of each token would be lost in streams, or a search's sources be."""
+    token = {"token": "a", "logprob": -0.25, "bytes": [97], "top_logprobs": []}
+    said = delta(content="a")
+    likely = {"choices": [said["choices"][0] | {"logprobs": {"content": [token], "refusal": None}}]}
+    silent = {"choices": [{"index": 0, "delta": {}, "logprobs": {"content": [], "refusal": None}, "finish_reason": "stop"}]}
+    late = {"choices": [{"index": 1, "logprobs": {"refusal": [token]}, "finish_reason": "stop"}]}
+    cited = {"type": "url_citation", "url_citation": {"url": "https://a", "start_index": 0, "end_index": 1}}
+    data = sse(likely, delta(1, annotations=[cited]), delta(annotations=[], executed_tools=[{"type": "search"}]), silent, late)
+    one = TokenLogprob("a", -0.25, b"a")
+    assert feed(data) == (
+        Delta(content="a", logprobs=Logprobs((one,))),
+        Delta(1, annotations=(UrlCitation("https://a", start=0, end=1),)),
+        Delta(annotations=(OtherAnnotation('{"type": "search"}'),)),
+        Delta(1, logprobs=Logprobs(refusal=(one,))),
+    )
+
+
+def test_speech_as_it_comes() -> None:
+    """Sound would reach its listener whole at the end, or not at all."""
+    data = sse(
+        delta(audio={"id": "audio-1", "transcript": "A"}),
+        delta(audio={"id": "audio-1", "data": "AAAA"}, content=None),
+        delta(audio={}),
+        delta(audio={"expires_at": 9}),
+        delta(finish="stop"),
+    )
+    assert feed(data + DONE)[:-1] == (
+        Delta(speech=Speech("audio-1", transcript="A")),
+        Delta(speech=Speech("audio-1", "AAAA")),
+        Delta(speech=Speech(expires_at=9)),
+    )
 
 
 def piece(arguments: str | None = None, **call: object) -> dict[str, object]:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from junctor.domain.account import Caller
-from junctor.domain.catalog import DataPolicy, Endpoint, PriceParts, PriceTier, Quantization
+from junctor.domain.catalog import DataPolicy, Endpoint, PriceCard, PriceParts, PriceTier, Quantization
 from junctor.domain.completion import (
     AudioPart,
     FilePart,
@@ -29,7 +29,8 @@ from tests.support.routes import CALLER, NOW_S, call, card, endpoint, left_out, 
 def reason(row: Endpoint, *, caller: Caller = CALLER, prefer: dict[str, Any] | None = None, **fields: Any) -> str | None:
     """Return why an endpoint is left out, beside two others with other limits; None if it is tried."""
     others = (endpoint("other"), endpoint("tiny", context_tokens=1, output_tokens_max=1))
-    found = plan(world(row, *others), call(caller=caller, prefer=prefer, **fields))
+    prices = {row.provider: card(audio_input=1, audio_output=1)}
+    found = plan(world(row, *others, prices=prices), call(caller=caller, prefer=prefer, **fields))
     assert [row.provider in tried(found), row.provider in left_out(found)].count(True) == 1
     return left_out(found).get(row.provider)
 
@@ -184,6 +185,28 @@ def test_what_is_sent_must_be_understood(part: Part, modality: str) -> None:
     assert reason(endpoint("x", input_modalities=("text", modality)), **sent(part)) is None
     assert reason(endpoint("x"), modalities=("text", modality)) == "MODALITY_UNSUPPORTED"
     assert reason(endpoint("x", output_modalities=("text", modality)), modalities=("text", modality)) is None
+
+
+@pytest.mark.parametrize(
+    ("price", "expected"),
+    [(card(), {"x": "PRICE_UNKNOWN"}), (card(audio_input=1), {}), (card(audio_input=0), {}), (card(price=0), {})],
+)
+def test_sound_needs_a_price_of_its_own(price: PriceCard, expected: dict[str, str]) -> None:
+    """A recording would be sold for a thirteenth of what its provider takes for it."""
+    snapshots = world(endpoint("x", input_modalities=("text", "audio")), prices={"x": price})
+    assert left_out(plan(snapshots, call(**sent(AudioPart("AAAA", "wav"))))) == expected
+    assert left_out(plan(snapshots, call(**sent(TextPart("Listen."))))) == {}
+
+
+@pytest.mark.parametrize(
+    ("price", "expected"),
+    [(card(audio_input=1), {"x": "PRICE_UNKNOWN"}), (card(audio_output=1), {}), (card(price=0), {})],
+)
+def test_speech_needs_a_price_of_its_own(price: PriceCard, expected: dict[str, str]) -> None:
+    """The same for what a model says aloud."""
+    snapshots = world(endpoint("x", output_modalities=("text", "audio")), prices={"x": price})
+    assert left_out(plan(snapshots, call(modalities=("text", "audio")))) == expected
+    assert left_out(plan(snapshots, call(modalities=("text",)))) == {}
 
 
 def test_an_answer_is_text_unless_something_else_is_asked_for() -> None:

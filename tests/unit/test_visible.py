@@ -1,5 +1,6 @@
 """Thoughts that the caller excluded never reach him; everything else does, in order."""
 
+import msgspec
 import pytest
 
 from junctor.domain.completion import (
@@ -9,12 +10,15 @@ from junctor.domain.completion import (
     CompletionSpec,
     Delta,
     FinishReason,
+    Logprobs,
     Message,
     Reasoning,
     Role,
     StreamEnd,
     TextPart,
+    TokenLogprob,
     ToolCallFragment,
+    UrlCitation,
     Usage,
 )
 from junctor.domain.routing import Failure, FailureKind
@@ -23,6 +27,8 @@ from junctor.policy import visible
 SHOWN = [None, Reasoning(), Reasoning(exclude=False), Reasoning(effort="high")]
 END = StreamEnd(choices=(ChoiceEnd(0, FinishReason.STOP, "stop"),))
 FAILURE = Failure(kind=FailureKind.RESET, committed=True)
+CITED = (UrlCitation("https://a"),)
+LIKELY = Logprobs((TokenLogprob("thought", -1.0),))
 FRAGMENT = (ToolCallFragment(0, "1", "f", "{}"),)
 
 
@@ -39,8 +45,10 @@ BATCH = (
     Delta(0, "", "thought"),
     Delta(0, reasoning="", tool_calls=FRAGMENT),
     Delta(0, reasoning="thought", refusal="no"),
+    Delta(0, reasoning="thought", annotations=CITED),
+    Delta(0, reasoning="thought", logprobs=LIKELY),
     Delta(0),
-    Delta(0, "plain"),
+    Delta(0, "plain", logprobs=LIKELY),
     END,
 )
 
@@ -61,8 +69,9 @@ def test_excluded_thoughts_are_taken_out_of_a_stream() -> None:
         Delta(0, ""),
         Delta(0, tool_calls=FRAGMENT),
         Delta(0, refusal="no"),
+        Delta(0, annotations=CITED),
         Delta(0),
-        Delta(0, "plain"),
+        Delta(0, "plain", logprobs=LIKELY),
         END,
     )
     assert visible.seen((Delta(0, reasoning="thought"),), HIDDEN) == ()
@@ -77,3 +86,12 @@ def test_excluded_thoughts_are_taken_out_of_an_answer() -> None:
     usage = Usage(output_tokens=5, reasoning_tokens=4)
     whole = [Completion(choices=(Choice(0, turn, FinishReason.STOP, "stop"),) * 2, usage=usage) for turn in (thinking, bare)]
     assert visible.answer(whole[0], HIDDEN) == whole[1]
+
+
+def test_excluded_thoughts_are_not_told_by_their_probabilities() -> None:
+    """Thoughts would be shown word for word, as the tokens of an answer of which the likelihood is asked."""
+    bare = Message(Role.ASSISTANT, (TextPart("said"),))
+    thinking = msgspec.structs.replace(bare, reasoning="thought")
+    choices = tuple(Choice(0, turn, FinishReason.STOP, "stop", LIKELY) for turn in (thinking, bare))
+    shown = visible.answer(Completion(choices=choices), HIDDEN).choices
+    assert shown == (Choice(0, bare, FinishReason.STOP, "stop"), Choice(0, bare, FinishReason.STOP, "stop", LIKELY))

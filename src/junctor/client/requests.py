@@ -19,6 +19,7 @@ from junctor.v1.completion_pb2 import (
     TextPart,
     Tool,
     ToolChoice,
+    Voice,
 )
 from junctor.v1.router_service_pb2 import CompleteRequest, ExplainRequest, StreamRequest
 from junctor.v1.routing_pb2 import RoutingPreferences
@@ -52,6 +53,7 @@ class SpecFields(TypedDict, total=False):
     top_logprobs: int | None
     reasoning: Reasoning | None
     modalities: Sequence[str] | None
+    audio: Voice | None
     prediction: Prediction | None
     verbosity: str | None
     user: str | None

@@ -76,6 +76,37 @@ class ToolCall(Struct, frozen=True):
     arguments: str
 
 
+class UrlCitation(Struct, frozen=True, tag="url_citation"):
+    """A page that the characters from `start` until before `end` of the text rest on; `content` is what it says."""
+
+    url: str
+    title: str | None = None
+    content: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+class OtherAnnotation(Struct, frozen=True, tag="other"):
+    """A remark on the text that only its provider knows, as JSON text."""
+
+    json: str
+
+
+Annotation = UrlCitation | OtherAnnotation
+
+
+class Speech(Struct, frozen=True):
+    """What a model says aloud, or a piece of it: `data` is base64, and `transcript` the same in words.
+
+    Its provider keeps it as `id` until `expires_at` (Unix seconds).
+    """
+
+    id: str | None = None
+    data: str | None = None
+    transcript: str | None = None
+    expires_at: int | None = None
+
+
 class Message(Struct, frozen=True, omit_defaults=True):
     """One turn of the conversation. `reasoning_details` are JSON texts in the provider's own form."""
 
@@ -87,6 +118,8 @@ class Message(Struct, frozen=True, omit_defaults=True):
     reasoning: str | None = None
     reasoning_details: tuple[str, ...] = ()
     refusal: str | None = None
+    annotations: tuple[Annotation, ...] = ()
+    speech: Speech | None = None
 
 
 class Tool(Struct, frozen=True, omit_defaults=True):
@@ -149,6 +182,13 @@ class Reasoning(Struct, frozen=True):
     exclude: bool | None = None
 
 
+class Voice(Struct, frozen=True):
+    """How an answer is spoken: by which voice, and in which format of sound."""
+
+    voice: str
+    format: str
+
+
 class CompletionSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Everything about a completion that does not concern its routing. None and empty mean absent, here and upstream."""
 
@@ -175,6 +215,7 @@ class CompletionSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
     top_logprobs: int | None = None
     reasoning: Reasoning | None = None
     modalities: tuple[str, ...] = ()
+    audio: Voice | None = None
     prediction: str | None = None
     verbosity: str | None = None
     user: str | None = None
@@ -203,7 +244,11 @@ class FinishReason(Enum):
 
 
 class Usage(Struct, frozen=True):
-    """What was consumed, in tokens. Cache and reasoning tokens are contained in the totals, never added to them."""
+    """What was consumed, in tokens. All other counts are contained in the totals, never added to them.
+
+    `accepted_prediction_tokens` stand in the answer as the caller predicted them. `rejected_prediction_tokens` do not, but are
+    paid for like all output.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -211,6 +256,34 @@ class Usage(Struct, frozen=True):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class TopLogprob(Struct, frozen=True):
+    """A token that could have stood in a place, and the logarithm of its probability.
+
+    `token_bytes` is its UTF-8, where the provider tells it: a token may be a part of a character.
+    """
+
+    token: str
+    logprob: float
+    token_bytes: bytes | None = None
+
+
+class TokenLogprob(TopLogprob, frozen=True):
+    """The token that was chosen, and the likeliest ones for its place, if any were asked for."""
+
+    top: tuple[TopLogprob, ...] = ()
+
+
+class Logprobs(Struct, frozen=True):
+    """How likely the tokens of an answer, or of a piece of one, were: those of its content and of its refusal."""
+
+    content: tuple[TokenLogprob, ...] = ()
+    refusal: tuple[TokenLogprob, ...] = ()
 
 
 class Choice(Struct, frozen=True):
@@ -220,6 +293,7 @@ class Choice(Struct, frozen=True):
     message: Message
     finish_reason: FinishReason
     native_finish_reason: str
+    logprobs: Logprobs | None = None
 
 
 class Completion(Struct, frozen=True, kw_only=True):
@@ -250,6 +324,9 @@ class Delta(Struct, frozen=True, omit_defaults=True):
     reasoning_details: tuple[str, ...] = ()
     tool_calls: tuple[ToolCallFragment, ...] = ()
     refusal: str | None = None
+    annotations: tuple[Annotation, ...] = ()
+    logprobs: Logprobs | None = None
+    speech: Speech | None = None
 
 
 class ChoiceEnd(Struct, frozen=True):

@@ -5,9 +5,9 @@ is sent, as JSON, bound the tokens of that text; the JSON around a message or a 
 there, and a fixed slack covers what providers add by themselves. A tokenizer that normalises text first (the first Claude
 models did) can exceed it for rare ligatures.
 
-It refuses to guess where it cannot know: sound, files and video count as a full context. Tools that a provider brings itself,
-such as web search, are not foreseen: their words and results are input that no request shows. The bound held for every recorded
-request without such tools.
+It refuses to guess where it cannot know: sound and video count as a full context, and files as many times that, since their
+pages are billed as images are. Tools that a provider brings itself, such as web search, are not foreseen: their words and
+results are input that no request shows. The bound held for every recorded request without such tools.
 """
 
 from typing import Final
@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from junctor.domain.catalog import Endpoint
-from junctor.domain.completion import CompletionSpec, ImagePart, Message, Part, TextPart
+from junctor.domain.completion import AudioPart, CompletionSpec, FilePart, ImagePart, Message, Part, TextPart
 from junctor.policy.pricing import COUNT_MAX
 
 DEFAULT_OUTPUT_HOLD_TOKENS: Final = 8_192
@@ -30,6 +30,9 @@ It stands for every endpoint and detail, as some ignore `detail`, and others cou
 Nearly all of it is a way of billing that takes no room in the context, and so it is added beyond the context's limit.
 """
 
+PAGE_TIMES: Final = 34
+"""How often a page's room in a context may be billed: gpt-4o-mini reads it as an image, and bills 33.3 times its tokens."""
+
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -38,6 +41,8 @@ class Size(Struct, frozen=True):
 
     text_tokens: int
     images: int = 0
+    has_files: bool = False
+    has_audio: bool = False
 
 
 def size(spec: CompletionSpec) -> Size:
@@ -47,14 +52,16 @@ def size(spec: CompletionSpec) -> Size:
         return Size(_text_bytes(spec, spec.messages) + HIDDEN_TOKENS)
     images = sum(isinstance(part, ImagePart) for part in media)
     if images < len(media):
-        return Size(COUNT_MAX, images)
+        kinds = set(map(type, media))
+        return Size(COUNT_MAX, images, FilePart in kinds, AudioPart in kinds)
     return Size(_text_bytes(spec, tuple(map(_without_media, spec.messages))) + HIDDEN_TOKENS, images)
 
 
 def input_bound(size: Size, context_tokens: int | None) -> int:
     """Return the most input tokens that an endpoint with such a context (None: not known) may bill."""
     tokens = size.text_tokens if context_tokens is None else min(size.text_tokens, context_tokens)
-    return min(tokens + size.images * IMAGE_TOKENS, COUNT_MAX)
+    times = PAGE_TIMES if size.has_files else 1
+    return min(tokens * times + size.images * IMAGE_TOKENS, COUNT_MAX)
 
 
 def output_bound(spec: CompletionSpec, endpoint: Endpoint, default_output_hold_tokens: int = DEFAULT_OUTPUT_HOLD_TOKENS) -> int:
@@ -66,9 +73,24 @@ def output_bound(spec: CompletionSpec, endpoint: Endpoint, default_output_hold_t
     return bound
 
 
+def rejected_bound(spec: CompletionSpec) -> int:
+    """Return the most tokens of a prediction that may be billed without being said: each once, beside the answer."""
+    return 0 if spec.prediction is None else len(spec.prediction.encode())
+
+
 def images(spec: CompletionSpec) -> int:
     """Count the images that are sent."""
     return sum(isinstance(part, ImagePart) for part in _media(spec))
+
+
+def has_audio(spec: CompletionSpec) -> bool:
+    """Tell whether sound is sent."""
+    return any(isinstance(part, AudioPart) for part in _media(spec))
+
+
+def speaks(spec: CompletionSpec) -> bool:
+    """Tell whether sound is asked for."""
+    return "audio" in spec.modalities
 
 
 def _media(spec: CompletionSpec) -> list[Part]:

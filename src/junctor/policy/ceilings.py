@@ -13,7 +13,7 @@ from junctor.domain.money import NanoUsd
 from junctor.domain.routing import Candidate
 from junctor.policy import bounds, pricing
 from junctor.policy.bounds import DEFAULT_OUTPUT_HOLD_TOKENS
-from junctor.policy.pricing import Terms
+from junctor.policy.pricing import SILENT, Audio, Terms
 from junctor.policy.routing import service_tier
 
 
@@ -65,9 +65,16 @@ def affordable_output_tokens(
 
 
 def charge(spec: CompletionSpec, served: Candidate, usage: Usage, at_ms: int) -> NanoUsd:
-    """Return what a call cost that began at an instant (Unix milliseconds). Raises PricingError as pricing.charge."""
+    """Return what a call cost that began at an instant (Unix milliseconds). Raises PricingError as pricing.charge.
+
+    Sound that nobody sent or asked for, and for which nothing is held, counts as text.
+    """
     images = bounds.images(spec)
-    return pricing.charge(served.price, usage, Terms(at_ms, service_tier(served.endpoint, spec), images))
+    audio = SILENT
+    if usage.audio_input_tokens or usage.audio_output_tokens:
+        heard = usage.audio_input_tokens if bounds.has_audio(spec) else 0
+        audio = Audio(heard, usage.audio_output_tokens if bounds.speaks(spec) else 0)
+    return pricing.charge(served.price, usage, Terms(at_ms, service_tier(served.endpoint, spec), images), audio)
 
 
 def _longest(spec: CompletionSpec, candidate: Candidate) -> int:
@@ -77,5 +84,7 @@ def _longest(spec: CompletionSpec, candidate: Candidate) -> int:
 def _ceiling(spec: CompletionSpec, size: bounds.Size, candidate: Candidate, output_tokens: int, at_ms: int) -> NanoUsd:
     endpoint = candidate.endpoint
     input_tokens = bounds.input_bound(size, endpoint.context_tokens)
+    output_tokens = min(output_tokens + bounds.rejected_bound(spec), pricing.COUNT_MAX)
     terms = Terms(at_ms, service_tier(endpoint, spec), size.images)
-    return pricing.ceiling(candidate.price, input_tokens, output_tokens, terms) * (spec.n or 1)
+    audio = Audio(input_tokens if size.has_audio else 0, output_tokens if bounds.speaks(spec) else 0)
+    return pricing.ceiling(candidate.price, input_tokens, output_tokens, terms, audio) * (spec.n or 1)

@@ -369,6 +369,138 @@ class ReasoningDetail(_message.Message):
 Global___ReasoningDetail: _TypeAlias = ReasoningDetail  # noqa: Y015
 
 @_typing.final
+class UrlCitation(_message.Message):
+    """A page that a part of the text rests on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    START_INDEX_FIELD_NUMBER: _builtins.int
+    END_INDEX_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """The page's address."""
+    title: _builtins.str
+    """The page's title."""
+    content: _builtins.str
+    """What the page says, as far as the provider quotes it."""
+    start_index: _builtins.int
+    """Where the part begins, in characters of the text."""
+    end_index: _builtins.int
+    """Where the part ends: the place of the first character after it."""
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        title: _builtins.str | None = ...,
+        content: _builtins.str | None = ...,
+        start_index: _builtins.int | None = ...,
+        end_index: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_end_index", b"_end_index", "_start_index", b"_start_index", "_title", b"_title", "content", b"content", "end_index", b"end_index", "start_index", b"start_index", "title", b"title"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_end_index", b"_end_index", "_start_index", b"_start_index", "_title", b"_title", "content", b"content", "end_index", b"end_index", "start_index", b"start_index", "title", b"title", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__content: _TypeAlias = _typing.Literal["content"]  # noqa: Y015
+    _WhichOneofArgType__content: _TypeAlias = _typing.Literal["_content", b"_content"]  # noqa: Y015
+    _WhichOneofReturnType__end_index: _TypeAlias = _typing.Literal["end_index"]  # noqa: Y015
+    _WhichOneofArgType__end_index: _TypeAlias = _typing.Literal["_end_index", b"_end_index"]  # noqa: Y015
+    _WhichOneofReturnType__start_index: _TypeAlias = _typing.Literal["start_index"]  # noqa: Y015
+    _WhichOneofArgType__start_index: _TypeAlias = _typing.Literal["_start_index", b"_start_index"]  # noqa: Y015
+    _WhichOneofReturnType__title: _TypeAlias = _typing.Literal["title"]  # noqa: Y015
+    _WhichOneofArgType__title: _TypeAlias = _typing.Literal["_title", b"_title"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__content) -> _WhichOneofReturnType__content | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_index) -> _WhichOneofReturnType__end_index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_index) -> _WhichOneofReturnType__start_index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__title) -> _WhichOneofReturnType__title | None: ...
+
+Global___UrlCitation: _TypeAlias = UrlCitation  # noqa: Y015
+
+@_typing.final
+class Annotation(_message.Message):
+    """A remark on the text of an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_CITATION_FIELD_NUMBER: _builtins.int
+    OTHER_JSON_FIELD_NUMBER: _builtins.int
+    other_json: _builtins.str
+    """A remark that only its provider knows, whole, as JSON text carried verbatim."""
+    @_builtins.property
+    def url_citation(self) -> Global___UrlCitation:
+        """A page that a part of the text rests on."""
+
+    def __init__(
+        self,
+        *,
+        url_citation: Global___UrlCitation | None = ...,
+        other_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "other_json", b"other_json", "url_citation", b"url_citation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "other_json", b"other_json", "url_citation", b"url_citation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["url_citation", "other_json"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Annotation: _TypeAlias = Annotation  # noqa: Y015
+
+@_typing.final
+class Speech(_message.Message):
+    """What a model says aloud, or a piece of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    TRANSCRIPT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The provider's id of it."""
+    data: _builtins.str
+    """The sound, base64, in the format that was asked for; the pieces of a stream are decoded one by one."""
+    transcript: _builtins.str
+    """What is said, in words."""
+    expires_at: _builtins.int
+    """When the provider forgets it, in Unix seconds."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str | None = ...,
+        data: _builtins.str | None = ...,
+        transcript: _builtins.str | None = ...,
+        expires_at: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_expires_at", b"_expires_at", "_id", b"_id", "_transcript", b"_transcript", "data", b"data", "expires_at", b"expires_at", "id", b"id", "transcript", b"transcript"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_expires_at", b"_expires_at", "_id", b"_id", "_transcript", b"_transcript", "data", b"data", "expires_at", b"expires_at", "id", b"id", "transcript", b"transcript"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__data: _TypeAlias = _typing.Literal["data"]  # noqa: Y015
+    _WhichOneofArgType__data: _TypeAlias = _typing.Literal["_data", b"_data"]  # noqa: Y015
+    _WhichOneofReturnType__expires_at: _TypeAlias = _typing.Literal["expires_at"]  # noqa: Y015
+    _WhichOneofArgType__expires_at: _TypeAlias = _typing.Literal["_expires_at", b"_expires_at"]  # noqa: Y015
+    _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
+    _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
+    _WhichOneofReturnType__transcript: _TypeAlias = _typing.Literal["transcript"]  # noqa: Y015
+    _WhichOneofArgType__transcript: _TypeAlias = _typing.Literal["_transcript", b"_transcript"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__data) -> _WhichOneofReturnType__data | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expires_at) -> _WhichOneofReturnType__expires_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__id) -> _WhichOneofReturnType__id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__transcript) -> _WhichOneofReturnType__transcript | None: ...
+
+Global___Speech: _TypeAlias = Speech  # noqa: Y015
+
+@_typing.final
 class Message(_message.Message):
     """One turn of the conversation."""
 
@@ -382,6 +514,8 @@ class Message(_message.Message):
     REASONING_FIELD_NUMBER: _builtins.int
     REASONING_DETAILS_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    SPEECH_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
     """Who speaks."""
     name: _builtins.str
@@ -404,6 +538,14 @@ class Message(_message.Message):
     def reasoning_details(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReasoningDetail]:
         """For an assistant: its reasoning as the provider structured it."""
 
+    @_builtins.property
+    def annotations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Annotation]:
+        """For an assistant: remarks on what it said. They are taken back with its turn, and shown to no model."""
+
+    @_builtins.property
+    def speech(self) -> Global___Speech:
+        """For an assistant: what it said aloud. Sent back with its turn, the model is shown the transcript."""
+
     def __init__(
         self,
         *,
@@ -415,10 +557,12 @@ class Message(_message.Message):
         reasoning: _builtins.str | None = ...,
         reasoning_details: _abc.Iterable[Global___ReasoningDetail] | None = ...,
         refusal: _builtins.str | None = ...,
+        annotations: _abc.Iterable[Global___Annotation] | None = ...,
+        speech: Global___Speech | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_reasoning", b"_reasoning", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "name", b"name", "reasoning", b"reasoning", "refusal", b"refusal", "tool_call_id", b"tool_call_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_reasoning", b"_reasoning", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "name", b"name", "reasoning", b"reasoning", "refusal", b"refusal", "speech", b"speech", "tool_call_id", b"tool_call_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_reasoning", b"_reasoning", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "name", b"name", "parts", b"parts", "reasoning", b"reasoning", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_reasoning", b"_reasoning", "_refusal", b"_refusal", "_tool_call_id", b"_tool_call_id", "annotations", b"annotations", "name", b"name", "parts", b"parts", "reasoning", b"reasoning", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "speech", b"speech", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
@@ -736,6 +880,32 @@ class Reasoning(_message.Message):
 Global___Reasoning: _TypeAlias = Reasoning  # noqa: Y015
 
 @_typing.final
+class Voice(_message.Message):
+    """How an answer is spoken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOICE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    voice: _builtins.str
+    """The voice, in the provider's words, such as "alloy"."""
+    format: _builtins.str
+    """The format of the sound, in the provider's words, such as "wav" or "mp3"; streams come in "pcm16"."""
+    def __init__(
+        self,
+        *,
+        voice: _builtins.str = ...,
+        format: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "voice", b"voice"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Voice: _TypeAlias = Voice  # noqa: Y015
+
+@_typing.final
 class Prediction(_message.Message):
     """Text that the answer will probably repeat, so that it can be produced faster."""
 
@@ -860,6 +1030,7 @@ class CompletionSpec(_message.Message):
     PRESET_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
+    AUDIO_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model, "author/name"."""
     parallel_tool_calls: _builtins.bool
@@ -887,7 +1058,7 @@ class CompletionSpec(_message.Message):
     logprobs: _builtins.bool
     """Whether to return log probabilities."""
     top_logprobs: _builtins.int
-    """How many alternatives to return per token, 0 to 20."""
+    """How many alternatives to return per token, 0 to 20; goes with logprobs."""
     verbosity: _builtins.str
     """How wordy to be, in the provider's words."""
     user: _builtins.str
@@ -901,7 +1072,7 @@ class CompletionSpec(_message.Message):
     preset: _builtins.str
     """The name of a stored preset."""
     n: _builtins.int
-    """How many answers to produce."""
+    """How many answers to produce, 1 to 128."""
     extra_json: _builtins.str
     """Further parameters for the provider as a JSON object, passed through verbatim; a key that has a field here is refused."""
     @_builtins.property
@@ -948,6 +1119,10 @@ class CompletionSpec(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels for the provider's records, at most 16 pairs."""
 
+    @_builtins.property
+    def audio(self) -> Global___Voice:
+        """How the answer is spoken; goes with "audio" among the modalities."""
+
     def __init__(
         self,
         *,
@@ -984,10 +1159,11 @@ class CompletionSpec(_message.Message):
         preset: _builtins.str | None = ...,
         n: _builtins.int | None = ...,
         extra_json: _builtins.str | None = ...,
+        audio: Global___Voice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_extra_json", b"_extra_json", "_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_preset", b"_preset", "_prompt_cache_key", b"_prompt_cache_key", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_service_tier", b"_service_tier", "_session_id", b"_session_id", "_temperature", b"_temperature", "_top_a", b"_top_a", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_user", b"_user", "_verbosity", b"_verbosity", "extra_json", b"extra_json", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "preset", b"preset", "prompt_cache_key", b"prompt_cache_key", "reasoning", b"reasoning", "repetition_penalty", b"repetition_penalty", "response_format", b"response_format", "seed", b"seed", "service_tier", b"service_tier", "session_id", b"session_id", "stop", b"stop", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_a", b"top_a", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user", "verbosity", b"verbosity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_extra_json", b"_extra_json", "_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_preset", b"_preset", "_prompt_cache_key", b"_prompt_cache_key", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_service_tier", b"_service_tier", "_session_id", b"_session_id", "_temperature", b"_temperature", "_top_a", b"_top_a", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_user", b"_user", "_verbosity", b"_verbosity", "audio", b"audio", "extra_json", b"extra_json", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "preset", b"preset", "prompt_cache_key", b"prompt_cache_key", "reasoning", b"reasoning", "repetition_penalty", b"repetition_penalty", "response_format", b"response_format", "seed", b"seed", "service_tier", b"service_tier", "session_id", b"session_id", "stop", b"stop", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_a", b"top_a", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user", "verbosity", b"verbosity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_extra_json", b"_extra_json", "_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_preset", b"_preset", "_prompt_cache_key", b"_prompt_cache_key", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_service_tier", b"_service_tier", "_session_id", b"_session_id", "_temperature", b"_temperature", "_top_a", b"_top_a", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_user", b"_user", "_verbosity", b"_verbosity", "extra_json", b"extra_json", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "metadata", b"metadata", "min_p", b"min_p", "modalities", b"modalities", "model", b"model", "models", b"models", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "preset", b"preset", "prompt_cache_key", b"prompt_cache_key", "reasoning", b"reasoning", "repetition_penalty", b"repetition_penalty", "response_format", b"response_format", "seed", b"seed", "service_tier", b"service_tier", "session_id", b"session_id", "stop", b"stop", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_a", b"top_a", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user", "verbosity", b"verbosity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_extra_json", b"_extra_json", "_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_preset", b"_preset", "_prompt_cache_key", b"_prompt_cache_key", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_service_tier", b"_service_tier", "_session_id", b"_session_id", "_temperature", b"_temperature", "_top_a", b"_top_a", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_user", b"_user", "_verbosity", b"_verbosity", "audio", b"audio", "extra_json", b"extra_json", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "metadata", b"metadata", "min_p", b"min_p", "modalities", b"modalities", "model", b"model", "models", b"models", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "preset", b"preset", "prompt_cache_key", b"prompt_cache_key", "reasoning", b"reasoning", "repetition_penalty", b"repetition_penalty", "response_format", b"response_format", "seed", b"seed", "service_tier", b"service_tier", "session_id", b"session_id", "stop", b"stop", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_a", b"top_a", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user", "verbosity", b"verbosity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__extra_json: _TypeAlias = _typing.Literal["extra_json"]  # noqa: Y015
     _WhichOneofArgType__extra_json: _TypeAlias = _typing.Literal["_extra_json", b"_extra_json"]  # noqa: Y015
@@ -1078,7 +1254,9 @@ Global___CompletionSpec: _TypeAlias = CompletionSpec  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """What was consumed. The parts are contained in their totals, never added to them."""
+    """What was consumed. The parts are contained in their totals, never added to them. Those of sound and of predictions are told
+    with an answer, and not kept in the record of its generation.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1088,6 +1266,10 @@ class Usage(_message.Message):
     CACHE_WRITE_TOKENS_FIELD_NUMBER: _builtins.int
     REASONING_TOKENS_FIELD_NUMBER: _builtins.int
     ESTIMATED_FIELD_NUMBER: _builtins.int
+    AUDIO_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    AUDIO_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_PREDICTION_TOKENS_FIELD_NUMBER: _builtins.int
+    REJECTED_PREDICTION_TOKENS_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """Tokens read, those from the cache and those written to it included."""
     output_tokens: _builtins.int
@@ -1100,6 +1282,14 @@ class Usage(_message.Message):
     """Of output_tokens: spent on reasoning."""
     estimated: _builtins.bool
     """Whether the provider reported no usage and these are our own count."""
+    audio_input_tokens: _builtins.int
+    """Of input_tokens: sound."""
+    audio_output_tokens: _builtins.int
+    """Of output_tokens: sound."""
+    accepted_prediction_tokens: _builtins.int
+    """Of output_tokens: what the caller predicted, and the model said."""
+    rejected_prediction_tokens: _builtins.int
+    """Of output_tokens: what the caller predicted, and the model did not say."""
     def __init__(
         self,
         *,
@@ -1109,14 +1299,118 @@ class Usage(_message.Message):
         cache_write_tokens: _builtins.int = ...,
         reasoning_tokens: _builtins.int = ...,
         estimated: _builtins.bool = ...,
+        audio_input_tokens: _builtins.int = ...,
+        audio_output_tokens: _builtins.int = ...,
+        accepted_prediction_tokens: _builtins.int = ...,
+        rejected_prediction_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_tokens", b"cache_read_tokens", "cache_write_tokens", b"cache_write_tokens", "estimated", b"estimated", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_prediction_tokens", b"accepted_prediction_tokens", "audio_input_tokens", b"audio_input_tokens", "audio_output_tokens", b"audio_output_tokens", "cache_read_tokens", b"cache_read_tokens", "cache_write_tokens", b"cache_write_tokens", "estimated", b"estimated", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens", "rejected_prediction_tokens", b"rejected_prediction_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
+class TopLogprob(_message.Message):
+    """A token that could have stood in a place of the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    LOGPROB_FIELD_NUMBER: _builtins.int
+    TOKEN_BYTES_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token's text."""
+    logprob: _builtins.float
+    """The natural logarithm of its probability."""
+    token_bytes: _builtins.bytes
+    """The token's UTF-8, where the provider tells it: a token may be a part of a character."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        logprob: _builtins.float = ...,
+        token_bytes: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_token_bytes", b"_token_bytes", "token_bytes", b"token_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_token_bytes", b"_token_bytes", "logprob", b"logprob", "token", b"token", "token_bytes", b"token_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__token_bytes: _TypeAlias = _typing.Literal["token_bytes"]  # noqa: Y015
+    _WhichOneofArgType__token_bytes: _TypeAlias = _typing.Literal["_token_bytes", b"_token_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__token_bytes) -> _WhichOneofReturnType__token_bytes | None: ...
+
+Global___TopLogprob: _TypeAlias = TopLogprob  # noqa: Y015
+
+@_typing.final
+class TokenLogprob(_message.Message):
+    """A token of the answer, and how likely it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    LOGPROB_FIELD_NUMBER: _builtins.int
+    TOKEN_BYTES_FIELD_NUMBER: _builtins.int
+    TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token's text."""
+    logprob: _builtins.float
+    """The natural logarithm of its probability."""
+    token_bytes: _builtins.bytes
+    """The token's UTF-8, where the provider tells it: a token may be a part of a character."""
+    @_builtins.property
+    def top_logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopLogprob]:
+        """The likeliest tokens for this place, as many as top_logprobs asked for."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        logprob: _builtins.float = ...,
+        token_bytes: _builtins.bytes | None = ...,
+        top_logprobs: _abc.Iterable[Global___TopLogprob] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_token_bytes", b"_token_bytes", "token_bytes", b"token_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_token_bytes", b"_token_bytes", "logprob", b"logprob", "token", b"token", "token_bytes", b"token_bytes", "top_logprobs", b"top_logprobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__token_bytes: _TypeAlias = _typing.Literal["token_bytes"]  # noqa: Y015
+    _WhichOneofArgType__token_bytes: _TypeAlias = _typing.Literal["_token_bytes", b"_token_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__token_bytes) -> _WhichOneofReturnType__token_bytes | None: ...
+
+Global___TokenLogprob: _TypeAlias = TokenLogprob  # noqa: Y015
+
+@_typing.final
+class Logprobs(_message.Message):
+    """How likely the tokens of an answer were, or of a piece of one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+        """The tokens of the content, in order."""
+
+    @_builtins.property
+    def refusal(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+        """The tokens of the refusal, in order."""
+
+    def __init__(
+        self,
+        *,
+        content: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        refusal: _abc.Iterable[Global___TokenLogprob] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Logprobs: _TypeAlias = Logprobs  # noqa: Y015
 
 @_typing.final
 class Choice(_message.Message):
@@ -1128,6 +1422,7 @@ class Choice(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     NATIVE_FINISH_REASON_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Its number, from 0."""
     finish_reason: Global___FinishReason.ValueType
@@ -1138,6 +1433,10 @@ class Choice(_message.Message):
     def message(self) -> Global___Message:
         """What the model said."""
 
+    @_builtins.property
+    def logprobs(self) -> Global___Logprobs:
+        """How likely its tokens were, if that was asked for and the provider told it."""
+
     def __init__(
         self,
         *,
@@ -1145,10 +1444,11 @@ class Choice(_message.Message):
         message: Global___Message | None = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         native_finish_reason: _builtins.str = ...,
+        logprobs: Global___Logprobs | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["logprobs", b"logprobs", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "index", b"index", "message", b"message", "native_finish_reason", b"native_finish_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "message", b"message", "native_finish_reason", b"native_finish_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1211,6 +1511,9 @@ class Delta(_message.Message):
     REASONING_DETAILS_FIELD_NUMBER: _builtins.int
     TOOL_CALLS_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
+    SPEECH_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which answer, from 0."""
     content: _builtins.str
@@ -1227,6 +1530,18 @@ class Delta(_message.Message):
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCallFragment]:
         """More of the tool calls."""
 
+    @_builtins.property
+    def annotations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Annotation]:
+        """More remarks on the text."""
+
+    @_builtins.property
+    def logprobs(self) -> Global___Logprobs:
+        """How likely the tokens of this piece were."""
+
+    @_builtins.property
+    def speech(self) -> Global___Speech:
+        """More of what is said aloud."""
+
     def __init__(
         self,
         *,
@@ -1236,10 +1551,13 @@ class Delta(_message.Message):
         reasoning_details: _abc.Iterable[Global___ReasoningDetail] | None = ...,
         tool_calls: _abc.Iterable[Global___ToolCallFragment] | None = ...,
         refusal: _builtins.str | None = ...,
+        annotations: _abc.Iterable[Global___Annotation] | None = ...,
+        logprobs: Global___Logprobs | None = ...,
+        speech: Global___Speech | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_reasoning", b"_reasoning", "_refusal", b"_refusal", "content", b"content", "reasoning", b"reasoning", "refusal", b"refusal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_reasoning", b"_reasoning", "_refusal", b"_refusal", "content", b"content", "logprobs", b"logprobs", "reasoning", b"reasoning", "refusal", b"refusal", "speech", b"speech"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_reasoning", b"_reasoning", "_refusal", b"_refusal", "content", b"content", "index", b"index", "reasoning", b"reasoning", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_reasoning", b"_reasoning", "_refusal", b"_refusal", "annotations", b"annotations", "content", b"content", "index", b"index", "logprobs", b"logprobs", "reasoning", b"reasoning", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "speech", b"speech", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__content: _TypeAlias = _typing.Literal["content"]  # noqa: Y015
     _WhichOneofArgType__content: _TypeAlias = _typing.Literal["_content", b"_content"]  # noqa: Y015

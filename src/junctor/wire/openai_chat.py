@@ -27,12 +27,32 @@ class ImageUrl(Struct, frozen=True, omit_defaults=True):
     detail: str | None = None
 
 
+class InputAudio(Struct, frozen=True):
+    """A recording, base64, in a format such as wav or mp3."""
+
+    data: str
+    format: str
+
+
+class File(Struct, frozen=True, omit_defaults=True):
+    """A document: `file_data` is a data: address, at some hosts also an https one."""
+
+    filename: str | None = None
+    file_data: str | None = None
+    file_id: str | None = None
+
+
 class ContentPart(Struct, frozen=True, omit_defaults=True):
-    """One piece of a message, told apart by `type`: text, image_url, and Mistral's thinking, whose own pieces are text."""
+    """One piece of a message, told apart by `type`: text, image_url, input_audio, file, and Mistral's thinking.
+
+    The pieces of a thinking are text themselves.
+    """
 
     type: str
     text: str | None = None
     image_url: ImageUrl | None = None
+    input_audio: InputAudio | None = None
+    file: File | None = None
     thinking: "str | list[ContentPart] | None" = None
     cache_control: CacheControl | None = None
 
@@ -53,8 +73,38 @@ class ToolCall(Struct, frozen=True, omit_defaults=True):
     function: FunctionCall | None = None
 
 
+class UrlCitation(Struct, frozen=True, omit_defaults=True):
+    """A page that a part of the text rests on; `content` is OpenRouter's."""
+
+    url: str
+    title: str | None = None
+    content: str | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+
+
+class Annotation(Struct, frozen=True):
+    """A remark on a text; `type` is url_citation wherever that is there."""
+
+    type: str
+    url_citation: UrlCitation
+
+
+class Speech(Struct, frozen=True, omit_defaults=True):
+    """What a model says aloud, as sound in base64 and in words. The host keeps it as `id` until `expires_at` (Unix seconds)."""
+
+    id: str | None = None
+    data: str | None = None
+    transcript: str | None = None
+    expires_at: int | float | None = None
+
+
 class ChatMessage(Struct, frozen=True, omit_defaults=True):
-    """A message of a request or an answer, or a delta of one. Reasoning has three spellings among providers."""
+    """A message of a request or an answer, or a delta of one.
+
+    Reasoning has three spellings among providers. `executed_tools` are Groq's: the tools that it ran itself for an answer, with
+    what they found.
+    """
 
     role: str | None = None
     content: str | list[ContentPart] | None = None
@@ -65,6 +115,9 @@ class ChatMessage(Struct, frozen=True, omit_defaults=True):
     reasoning_details: list[Raw] | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
+    audio: Speech | None = None
+    annotations: list[Raw] | None = None
+    executed_tools: list[Raw] | None = None
 
 
 class FunctionDefinition(Struct, frozen=True, omit_defaults=True):
@@ -128,6 +181,13 @@ class Thinking(Struct, frozen=True):
     type: str
 
 
+class Voice(Struct, frozen=True):
+    """How an answer is spoken."""
+
+    voice: str
+    format: str
+
+
 class Prediction(Struct, frozen=True):
     """Text that much of the answer is expected to repeat; `type` is "content"."""
 
@@ -169,6 +229,7 @@ class ChatRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
     reasoning: Reasoning | None = None
     thinking: Thinking | None = None
     modalities: list[str] | None = None
+    audio: Voice | None = None
     prediction: Prediction | None = None
     verbosity: str | None = None
     user: str | None = None
@@ -185,12 +246,16 @@ class PromptTokensDetails(Struct, frozen=True, omit_defaults=True):
 
     cached_tokens: int | float | None = None
     cache_write_tokens: int | float | None = None
+    audio_tokens: int | float | None = None
 
 
 class CompletionTokensDetails(Struct, frozen=True, omit_defaults=True):
     """What the answer's tokens were."""
 
     reasoning_tokens: int | float | None = None
+    audio_tokens: int | float | None = None
+    accepted_prediction_tokens: int | float | None = None
+    rejected_prediction_tokens: int | float | None = None
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
@@ -210,14 +275,39 @@ class GroqExtension(Struct, frozen=True, omit_defaults=True):
     usage: Usage | None = None
 
 
+class TopLogprob(Struct, frozen=True, omit_defaults=True):
+    """A token and the logarithm of its probability; `bytes` are its UTF-8."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class TokenLogprob(TopLogprob, frozen=True, omit_defaults=True):
+    """The token of a place, with the likeliest ones for it."""
+
+    top_logprobs: list[TopLogprob] | None = None
+
+
+class Logprobs(Struct, frozen=True, omit_defaults=True):
+    """The likelihood of an answer's tokens."""
+
+    content: list[TokenLogprob] | None = None
+    refusal: list[TokenLogprob] | None = None
+
+
 class Choice(Struct, frozen=True, omit_defaults=True):
-    """One answer, or in a chunk a `delta` of it. `native_finish_reason` and `error` are OpenRouter's."""
+    """One answer, or in a chunk a `delta` of it. `native_finish_reason` and `error` are OpenRouter's.
+
+    `logprobs` are Logprobs at OpenAI, and other things elsewhere.
+    """
 
     index: ChoiceIndex | None = None
     message: ChatMessage | None = None
     delta: ChatMessage | None = None
     finish_reason: str | None = None
     native_finish_reason: str | None = None
+    logprobs: object = None
     error: object = None
 
 

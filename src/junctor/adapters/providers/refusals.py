@@ -131,7 +131,12 @@ def _text(value: object) -> str:
         value = value.get("detail") or value.get("message") or value
     if isinstance(value, list) and value and isinstance(value[0], dict) and isinstance(value[0].get("msg"), str):
         value = value[0]["msg"]
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.encode(value).decode()
+    except RecursionError:  # it was decoded nearer to the stack's beginning than it is here
+        return ""
 
 
 def _clean(text: str, chars_max: int) -> str:
@@ -144,7 +149,7 @@ def _code(facts: _Facts) -> str | None:
     """Return the most exact code that the error names."""
     if facts.words:
         return _clean(facts.words[0], _CODE_CHARS_MAX)
-    return None if facts.status is None else str(facts.status)
+    return None if facts.status is None else str(facts.status)[:_CODE_CHARS_MAX]
 
 
 def _kind_of_words(facts: _Facts) -> FailureKind | None:

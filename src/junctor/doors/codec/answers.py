@@ -4,7 +4,21 @@ from collections.abc import Sequence
 
 from junctor.domain.call import Answer, Finished, Opened, Receipt, Route, StreamEvent
 from junctor.domain.catalog import Quantization
-from junctor.domain.completion import Choice, ChoiceEnd, Delta, FinishReason, Message, Role, TextPart, Usage
+from junctor.domain.completion import (
+    Annotation,
+    Choice,
+    ChoiceEnd,
+    Delta,
+    FinishReason,
+    Logprobs,
+    Message,
+    Role,
+    Speech,
+    TextPart,
+    TokenLogprob,
+    UrlCitation,
+    Usage,
+)
 from junctor.domain.routing import Adjustment, Attempt, AttemptOutcome
 from junctor.v1 import completion_pb2, router_service_pb2, routing_pb2
 
@@ -70,6 +84,7 @@ def _choice(choice: Choice) -> completion_pb2.Choice:
         message=_message(choice.message),
         finish_reason=_FINISH_REASONS[choice.finish_reason],
         native_finish_reason=choice.native_finish_reason,
+        logprobs=None if choice.logprobs is None else _logprobs(choice.logprobs),
     )
 
 
@@ -90,11 +105,13 @@ def _message(message: Message) -> completion_pb2.Message:
         reasoning=message.reasoning,
         reasoning_details=map(_detail, message.reasoning_details),
         refusal=message.refusal,
+        annotations=map(_annotation, message.annotations),
+        speech=None if message.speech is None else _speech(message.speech),
     )
 
 
 def _delta(delta: Delta) -> completion_pb2.Delta:
-    if not delta.tool_calls and not delta.reasoning_details:
+    if not (delta.tool_calls or delta.reasoning_details or delta.annotations or delta.logprobs or delta.speech):
         return completion_pb2.Delta(index=delta.index, content=delta.content, reasoning=delta.reasoning, refusal=delta.refusal)
     return completion_pb2.Delta(
         index=delta.index,
@@ -106,6 +123,42 @@ def _delta(delta: Delta) -> completion_pb2.Delta:
             for call in delta.tool_calls
         ),
         refusal=delta.refusal,
+        annotations=map(_annotation, delta.annotations),
+        logprobs=None if delta.logprobs is None else _logprobs(delta.logprobs),
+        speech=None if delta.speech is None else _speech(delta.speech),
+    )
+
+
+def _speech(speech: Speech) -> completion_pb2.Speech:
+    return completion_pb2.Speech(id=speech.id, data=speech.data, transcript=speech.transcript, expires_at=speech.expires_at)
+
+
+def _annotation(annotation: Annotation) -> completion_pb2.Annotation:
+    if not isinstance(annotation, UrlCitation):
+        return completion_pb2.Annotation(other_json=annotation.json)
+    citation = completion_pb2.UrlCitation(
+        url=annotation.url,
+        title=annotation.title,
+        content=annotation.content,
+        start_index=annotation.start,
+        end_index=annotation.end,
+    )
+    return completion_pb2.Annotation(url_citation=citation)
+
+
+def _logprobs(logprobs: Logprobs) -> completion_pb2.Logprobs:
+    return completion_pb2.Logprobs(content=map(_token, logprobs.content), refusal=map(_token, logprobs.refusal))
+
+
+def _token(token: TokenLogprob) -> completion_pb2.TokenLogprob:
+    return completion_pb2.TokenLogprob(
+        token=token.token,
+        logprob=token.logprob,
+        token_bytes=token.token_bytes,
+        top_logprobs=(
+            completion_pb2.TopLogprob(token=other.token, logprob=other.logprob, token_bytes=other.token_bytes)
+            for other in token.top
+        ),
     )
 
 
@@ -121,6 +174,10 @@ def _usage(usage: Usage) -> completion_pb2.Usage:
         cache_write_tokens=usage.cache_write_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         estimated=usage.estimated,
+        audio_input_tokens=usage.audio_input_tokens,
+        audio_output_tokens=usage.audio_output_tokens,
+        accepted_prediction_tokens=usage.accepted_prediction_tokens,
+        rejected_prediction_tokens=usage.rejected_prediction_tokens,
     )
 
 

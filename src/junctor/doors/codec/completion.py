@@ -21,6 +21,7 @@ from junctor.domain.completion import (
     Tool,
     ToolChoice,
     ToolMode,
+    Voice,
 )
 from junctor.doors.codec import messages
 from junctor.doors.codec.checks import Checks
@@ -49,10 +50,11 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "max_tokens": (1, INT32_MAX),
     "top_k": (0, INT32_MAX),
     "seed": (INT64_MIN, INT64_MAX),
-    "n": (1, INT32_MAX),
+    "n": (1, 128),
+    "top_logprobs": (0, 20),
 }
 _TEXTS = ("verbosity", "user", "service_tier", "prompt_cache_key")
-_FLAGS = ("parallel_tool_calls",)
+_FLAGS = ("parallel_tool_calls", "logprobs")
 _OWN_KEYS = frozenset(
     (*(field.encode_name for field in msgspec.structs.fields(ChatRequest)), *pb.CompletionSpec.DESCRIPTOR.fields_by_name)
 )
@@ -72,6 +74,8 @@ have beyond `max_tokens` and `n`, or choose a host with other prices."""
 def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpec:
     """Read what is asked; `checks` gathers what is wrong, and the result counts only if nothing is."""
     present = {field.name: value for field, value in message.ListFields()}
+    if "top_logprobs" in present and not message.logprobs:
+        checks.wrong(f"{path}.top_logprobs", "goes with logprobs, and only with it")
     return CompletionSpec(
         model=checks.model(message.model, f"{path}.model"),
         models=_models(message.models, checks, f"{path}.models"),
@@ -83,6 +87,7 @@ def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpe
         logit_bias=_logit_bias(message, checks, f"{path}.logit_bias"),
         reasoning=_reasoning(message, checks, f"{path}.reasoning"),
         modalities=_modalities(message, checks, f"{path}.modalities"),
+        audio=_audio(message, checks, f"{path}.audio"),
         prediction=_prediction(message, checks, f"{path}.prediction"),
         metadata=_metadata(message, checks, f"{path}.metadata"),
         extra=_extra(message, checks, f"{path}.extra_json"),
@@ -118,6 +123,15 @@ def _logit_bias(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[
 def _modalities(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[str, ...]:
     within = checks.count(len(message.modalities), checks.limits.modalities_max, path)
     return tuple(message.modalities) if within else ()
+
+
+def _audio(message: pb.CompletionSpec, checks: Checks, path: str) -> Voice | None:
+    if message.HasField("audio") is not ("audio" in message.modalities):
+        checks.wrong(path, 'goes with "audio" among the modalities, and only with it')
+    if not message.HasField("audio"):
+        return None
+    voice = message.audio
+    return Voice(checks.name(voice.voice, f"{path}.voice"), checks.name(voice.format, f"{path}.format"))
 
 
 def _metadata(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[tuple[str, str], ...]:

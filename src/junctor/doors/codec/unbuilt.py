@@ -8,7 +8,8 @@ from junctor.doors.codec.completion import MODELS_MAX
 from junctor.v1 import completion_pb2 as pb
 
 _NOT_YET = "cannot be used yet"
-_SPEC_FIELDS = ("preset", "session_id", "logprobs", "top_logprobs")
+_SPEC_FIELDS = ("preset", "session_id")
+_MADE = frozenset({"text", "audio"})
 AUTO = "junctor/auto"
 
 
@@ -18,10 +19,8 @@ def refuse(spec: pb.CompletionSpec, checks: Checks, path: str) -> None:
     for field in _SPEC_FIELDS:
         if field in present:
             checks.wrong(f"{path}.{field}", _NOT_YET)
-    if spec.n > 1:
-        checks.wrong(f"{path}.n", "more than one answer cannot be asked for yet")
-    if any(modality != "text" for modality in spec.modalities):
-        checks.wrong(f"{path}.modalities", "only text can be produced yet")
+    if not _MADE.issuperset(spec.modalities):
+        checks.wrong(f"{path}.modalities", "only text and audio can be produced yet")
     _model(spec.model, checks, f"{path}.model")
     for place, name in enumerate(spec.models[:MODELS_MAX]):
         _model(name, checks, f"{path}.models[{place}]")

@@ -13,7 +13,7 @@ from junctor.domain.completion import CompletionSpec, Reasoning, TextFormat, Tex
 from junctor.policy import counting
 
 BYTES_PER_TOKEN_MOST: Final = 8
-_NO_PARAMETERS: Final = frozenset({"model", "models", "messages", "modalities", "session_id", "preset", "extra"})
+_NO_PARAMETERS: Final = frozenset({"model", "models", "messages", "modalities", "audio", "session_id", "preset", "extra"})
 """Fields of a spec that every endpoint is sent, or none, or that are judged by themselves."""
 _TEXT: Final = frozenset({"text"})
 """What an answer is where nothing else is asked for: an endpoint that makes vectors gives none."""

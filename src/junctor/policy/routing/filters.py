@@ -5,7 +5,7 @@
 | NOT_RUNNING | has no address yet: its server does not run |
 | DIALECT_UNSUPPORTED | speaks a wire API that this version has not |
 | CREDENTIALS_MISSING | wants a credential, and none is set |
-| PRICE_UNKNOWN | has no price, or none now, or none in the service tier that is asked for |
+| PRICE_UNKNOWN | has no price, or none now, in the service tier that is asked for, or for sound that is sent or made |
 | PAID | costs something, though a `:free` model is asked for |
 | MODEL_NOT_ALLOWED, PROVIDER_NOT_ALLOWED | may not be used with this API key |
 | PROVIDER_NOT_IN_ONLY, PROVIDER_IGNORED | is left out by `only` or `ignore` |

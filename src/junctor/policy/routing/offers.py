@@ -60,7 +60,7 @@ def offers(
     for row in rows:
         card = row.always or row.card_at(now_ms)
         tier = None if spec.service_tier is None else service_tier(row.endpoint, spec)
-        if card is None or (tier is not None and tier not in card.tiers):
+        if card is None or (tier is not None and tier not in card.tiers) or _is_untold(card, asked):
             refused.append(Exclusion(row.endpoint, "PRICE_UNKNOWN"))
             continue
         if most is not None and size is not None:
@@ -107,6 +107,11 @@ def demote(found: Sequence[Offer], asked: Asked, preferences: RoutingPreferences
                 offer.rank += ranks.DROPPED
         if prefers and offer.health is not None and _misses(offer.health, preferences):
             offer.rank += ranks.MISSED
+
+
+def _is_untold(card: Card, asked: Asked) -> bool:
+    """Tell whether a card does not say what the sound of a call costs."""
+    return ("audio" in asked.media and not card.hears) or ("audio" in asked.outputs and not card.speaks)
 
 
 def _exceeds(units: Units, most: MaxPrice) -> bool:

@@ -40,9 +40,13 @@ class Units(Struct, frozen=True):
 
 
 class Card:
-    """A price card whose price is known, judged once. `flat`: what units cost always, None where that depends on a request."""
+    """A price card whose price is known, judged once.
 
-    __slots__ = ("_found", "_sizes", "_timed", "card", "flat", "tiers")
+    `flat`: what units cost always, None where that depends on a request. `hears` and `speaks`: whether it says what sound costs
+    that is sent, or made: many sources leave it out, though it may be thirteen times the price of text.
+    """
+
+    __slots__ = ("_found", "_sizes", "_timed", "card", "flat", "hears", "speaks", "tiers")
 
     def __init__(self, card: PriceCard) -> None:
         self.card = card
@@ -50,6 +54,8 @@ class Card:
         self._sizes = sorted({tier.input_tokens_from for tier in card.tiers if tier.input_tokens_from is not None})
         self._timed = any(tier.utc_from_min is not None or tier.utc_to_min is not None for tier in card.tiers)
         self.flat = None if card.tiers else _units(card.parts)
+        self.hears = card.parts.audio_input is not None or self.is_free
+        self.speaks = card.parts.audio_output is not None or self.is_free
         self._found: dict[tuple[int, int, str | None], Units] = {}
 
     def units(self, input_tokens: int, at_ms: int, tier: str | None) -> Units:

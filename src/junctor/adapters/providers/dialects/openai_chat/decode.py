@@ -18,10 +18,14 @@ _DECODER: Final = msgspec.json.Decoder(wire.ChatCompletion)
 
 def decode(body: bytes) -> Completion | Failure:
     """Read the body of a whole answer of status 200."""
+    if reading.is_dense(body):
+        return malformed("the answer has too many parts")
     try:
         answer = _DECODER.decode(body)
     except (ValueError, RecursionError):
         return malformed("the answer is not a chat completion")
+    if reading.is_crowded(answer):
+        return malformed("the answer has too many parts")
     error = reading.error_of(answer)
     return _completion(answer) if error is None else error_inside(error, committed=False)
 
@@ -37,8 +41,10 @@ def _completion(answer: wire.ChatCompletion) -> Completion | Failure:
         message = choice.message or wire.ChatMessage()
         calls = message.tool_calls or ()
         content, reasoning = reading.texts(message)
-        details = reading.details(message)
-        whole = whole or bool(content or reasoning or details or calls or message.refusal or choice.finish_reason)
+        details, annotations = reading.details(message), reading.annotations(message)
+        speech = reading.speech(message)
+        told = content or reasoning or details or calls or message.refusal or annotations or speech
+        whole = whole or bool(told or choice.finish_reason)
         ids = [call.id or _unused(reading.minted_id(number + nth, answer.id), given) for nth, call in enumerate(calls)]
         number += len(calls)
         read.append(
@@ -51,9 +57,12 @@ def _completion(answer: wire.ChatCompletion) -> Completion | Failure:
                     reasoning=reasoning or None,
                     reasoning_details=details,
                     refusal=message.refusal or None,
+                    annotations=annotations,
+                    speech=speech,
                 ),
                 finish_reason=reading.finish_reason(choice.finish_reason, calls_tools=bool(calls)),
                 native_finish_reason=choice.native_finish_reason or choice.finish_reason or "",
+                logprobs=None if choice.logprobs is None else reading.logprobs(choice.logprobs),
             )
         )
     if not whole:

@@ -33,6 +33,7 @@ _PATH: Final = "/chat/completions"
 _NO_PARAMETERS: Final = frozenset({"model", "models", "messages", "session_id", "preset", "extra"})
 """Fields of the spec that are sent always (messages), for routing only, or merged (extra)."""
 _OF_TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+_OF_SPEECH: Final = frozenset({"modalities", "audio"})
 _EXTRA: Final = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -62,6 +63,10 @@ def _divide(endpoint: Endpoint, spec: CompletionSpec, quirks: Quirks) -> tuple[l
     known = set(endpoint.parameters).difference(quirks.refused_parameters)
     if "tools" not in known:
         known -= _OF_TOOLS
+    if "audio" in endpoint.output_modalities:
+        known |= _OF_SPEECH
+    if "logprobs" not in known:
+        known.discard("top_logprobs")
     sent: list[str] = []
     dropped: list[str] = []
     for name in CompletionSpec.__struct_fields__:

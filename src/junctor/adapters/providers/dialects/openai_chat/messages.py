@@ -1,6 +1,7 @@
 """The conversation as chat messages: content as plain a form as holds it, reasoning replayed as the provider's quirk says.
 
 Content is a string unless it needs parts: one text without a cache mark is sent as text, since some hosts take nothing else.
+A turn that was spoken is sent as its transcript: its sound lies at whoever made it, under a credential that all accounts share.
 """
 
 from collections.abc import Callable, Sequence
@@ -61,6 +62,8 @@ def _message(message: Message, quirks: Quirks, call_id: Callable[[str], str], *,
 def _content(message: Message, *, marks: bool) -> str | list[wire.ContentPart] | None:
     """Write the content: only an assistant that calls tools or refuses may have none."""
     parts = message.parts
+    if message.speech is not None and message.speech.transcript:
+        parts = (*parts, TextPart(message.speech.transcript))
     if not parts:
         return None if message.tool_calls or message.refusal is not None else ""
     written = [_part(part, marks=marks) for part in parts]
@@ -78,7 +81,13 @@ def _part(part: Part, *, marks: bool) -> wire.ContentPart:
         case ImagePart():
             image = wire.ImageUrl(part.url, part.detail)
             return wire.ContentPart("image_url", image_url=image, cache_control=cache_mark(part.cache_control, marks=marks))
-        case AudioPart() | FilePart() | VideoPart():
+        case AudioPart():
+            audio = wire.InputAudio(part.data, part.format)
+            return wire.ContentPart("input_audio", input_audio=audio, cache_control=cache_mark(part.cache_control, marks=marks))
+        case FilePart():
+            file = wire.File(part.filename, part.file_data, part.file_id)
+            return wire.ContentPart("file", file=file, cache_control=cache_mark(part.cache_control, marks=marks))
+        case VideoPart():
             raise AssertionError(f"the doors refuse {type(part).__name__}, so it cannot come here")
         case _:
             assert_never(part)

@@ -1,4 +1,4 @@
-"""What whole answers and streams have in common: reasons to stop, usage, texts, and ids for tool calls that have none.
+"""What whole answers and streams have in common: reasons to stop, usage, texts, remarks on them, and ids of tool calls.
 
 Nothing here trusts a number of the provider further than it makes sense: a part larger than its whole, a negative count or one
 beyond any context counts as not reported, since money is computed from it.
@@ -8,10 +8,31 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
-from junctor.domain.completion import FinishReason, Usage
+import msgspec
+
+from junctor.domain.completion import (
+    Annotation,
+    FinishReason,
+    Logprobs,
+    OtherAnnotation,
+    Speech,
+    TokenLogprob,
+    TopLogprob,
+    UrlCitation,
+    Usage,
+)
 from junctor.wire import openai_chat as wire
 
 TOKENS_MAX: Final = 1_000_000_000
+
+PIECES_MAX: Final = 1_024
+"""More answers, or calls of tools in one, than any model gives: what is made of each costs fifty times its three bytes."""
+
+_DENSE_BYTES: Final = 4 * 1024 * 1024
+_COMMAS_MAX: Final = 2_000_000
+"""A body above this length may not have more commas, as each may stand between two values that cost far more than it."""
+_WHOLE_MAX: Final = 2**53
+"""The largest whole number of JSON that is exact everywhere."""
 
 _FINISH: Final[Mapping[str, FinishReason]] = {
     "stop": FinishReason.STOP,
@@ -24,6 +45,9 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
+_SILENCE: Final = wire.Speech()
+_NO_DETAILS: Final = wire.CompletionTokensDetails()
+_ANNOTATION: Final = msgspec.json.Decoder(wire.Annotation)
 
 
 def finish_reason(native: str | None, *, calls_tools: bool) -> FinishReason:
@@ -51,12 +75,19 @@ def usage(reported: wire.Usage | None) -> Usage | None:
     if cached is None:
         cached = _tokens(reported.prompt_cache_hit_tokens)
     cache_read = _part(cached, prompt)
+    cache_write = _part(_tokens(of_prompt.cache_write_tokens) if of_prompt else None, prompt - cache_read)
+    if of_completion is None:
+        of_completion = _NO_DETAILS
     return Usage(
         input_tokens=prompt,
         output_tokens=completion,
         cache_read_tokens=cache_read,
-        cache_write_tokens=_part(_tokens(of_prompt.cache_write_tokens) if of_prompt else None, prompt - cache_read),
+        cache_write_tokens=cache_write,
         reasoning_tokens=_part(reasoning, completion),
+        audio_input_tokens=_part(_tokens(of_prompt.audio_tokens) if of_prompt else None, prompt),
+        audio_output_tokens=_part(_tokens(of_completion.audio_tokens), completion),
+        accepted_prediction_tokens=_part(_tokens(of_completion.accepted_prediction_tokens), completion),
+        rejected_prediction_tokens=_part(_tokens(of_completion.rejected_prediction_tokens), completion),
     )
 
 
@@ -64,6 +95,22 @@ def usage_of(answer: wire.ChatCompletion) -> Usage | None:
     """Return the usage of an answer or chunk, in either of its places."""
     found = usage(answer.usage)
     return found if found is not None or answer.x_groq is None else usage(answer.x_groq.usage)
+
+
+def is_dense(body: bytes) -> bool:
+    """Say whether a body may hold so much that decoding it takes many times its length. Long answers are long texts."""
+    return len(body) > _DENSE_BYTES and body.count(b",") > _COMMAS_MAX
+
+
+def is_crowded(answer: wire.ChatCompletion) -> bool:
+    """Say whether an answer or chunk has more of anything than PIECES_MAX."""
+    choices = answer.choices or ()
+    return len(choices) > PIECES_MAX or any(
+        len(message.tool_calls or ()) > PIECES_MAX or len(message.reasoning_details or ()) > PIECES_MAX
+        for choice in choices
+        for message in (choice.message, choice.delta)
+        if message is not None
+    )
 
 
 def error_of(answer: wire.ChatCompletion) -> object:
@@ -92,7 +139,35 @@ def texts(message: wire.ChatMessage) -> tuple[str, str]:
 def details(message: wire.ChatMessage) -> tuple[str, ...]:
     """Return the structured reasoning, each piece verbatim (bytes that are not UTF-8 cannot be, and are replaced)."""
     pieces = message.reasoning_details
-    return tuple(str(bytes(piece), "utf-8", "replace") for piece in pieces) if pieces else ()
+    return tuple(map(_verbatim, pieces)) if pieces else ()
+
+
+def annotations(message: wire.ChatMessage) -> tuple[Annotation, ...]:
+    """Return the remarks on the text of a message or delta; those that are no citations of pages verbatim.
+
+    What the provider's own tools found for it is one, too.
+    """
+    remarks, found = message.annotations, message.executed_tools
+    return tuple(map(_annotation, (*(remarks or ()), *(found or ())))) if remarks or found else ()
+
+
+def speech(message: wire.ChatMessage) -> Speech | None:
+    """Return what a message or delta says aloud, None if it says nothing."""
+    heard = message.audio
+    if heard is None or heard == _SILENCE:
+        return None
+    return Speech(heard.id, heard.data, heard.transcript, _whole(heard.expires_at))
+
+
+def logprobs(given: object) -> Logprobs | None:
+    """Return how likely the tokens of an answer or delta were, None where it is not told as OpenAI tells it."""
+    try:
+        told = msgspec.convert(given, wire.Logprobs)
+    except (ValueError, RecursionError):
+        return None
+    if not (told.content or told.refusal):
+        return None  # as OpenAI's pieces without a token have it
+    return Logprobs(tuple(map(_token, told.content or ())), tuple(map(_token, told.refusal or ())))
 
 
 def minted_id(number: int, answer_id: str | None) -> str:
@@ -108,6 +183,39 @@ def _thought(part: wire.ContentPart) -> str:
     if part.type != "thinking" or not part.thinking:
         return ""
     return part.thinking if isinstance(part.thinking, str) else "".join(piece.text or "" for piece in part.thinking)
+
+
+def _annotation(remark: msgspec.Raw) -> Annotation:
+    """Read one remark."""
+    try:
+        found = _ANNOTATION.decode(remark)
+    except (ValueError, RecursionError):
+        return OtherAnnotation(_verbatim(remark))
+    cited = found.url_citation
+    return UrlCitation(cited.url, cited.title, cited.content, _whole(cited.start_index), _whole(cited.end_index))
+
+
+def _whole(number: float | None) -> int | None:
+    """Return a place in a text or an instant, None if it cannot be one."""
+    return int(number) if number is not None and 0 <= number <= _WHOLE_MAX else None
+
+
+def _token(token: wire.TokenLogprob) -> TokenLogprob:
+    """Read one token and those that could have stood there."""
+    top = tuple(TopLogprob(other.token, other.logprob, _utf8(other.bytes)) for other in token.top_logprobs or ())
+    return TokenLogprob(token.token, token.logprob, _utf8(token.bytes), top)
+
+
+def _utf8(numbers: list[int] | None) -> bytes | None:
+    """Return bytes that are given as numbers, None if they cannot be any."""
+    try:
+        return None if numbers is None else bytes(numbers)
+    except ValueError:
+        return None
+
+
+def _verbatim(piece: msgspec.Raw) -> str:
+    return str(bytes(piece), "utf-8", "replace")
 
 
 def _tokens(count: float | None) -> int | None:

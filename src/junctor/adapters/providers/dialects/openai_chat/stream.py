@@ -20,6 +20,7 @@ from junctor.wire import openai_chat as wire
 _DONE: Final = b"[DONE]"
 _DECODER: Final = msgspec.json.Decoder(wire.ChatCompletion)
 _NO_FUNCTION: Final = wire.FunctionCall()
+_NOTHING: Final = wire.ChatMessage()
 
 
 class _Call(Struct):
@@ -76,9 +77,8 @@ class ChatStreamDecoder:
         last = self._sse.close()
         if last is None or last.startswith(_DONE):
             return self._judged()
-        try:
-            chunk = _DECODER.decode(last)
-        except (ValueError, RecursionError):
+        chunk = _read(last)
+        if chunk is None:
             return self._judged()
         committed = self._committed
         lost: list[Delta | StreamEnd | Failure] = []
@@ -93,9 +93,8 @@ class ChatStreamDecoder:
             return self._judged()
         if not event or event.isspace():
             return None
-        try:
-            chunk = _DECODER.decode(event)
-        except (ValueError, RecursionError):
+        chunk = _read(event)
+        if chunk is None:
             return malformed("an event is not a chunk of a chat completion", committed=self._committed)
         return self._chunk(chunk, out)
 
@@ -105,10 +104,12 @@ class ChatStreamDecoder:
             self._id = chunk.id
         for choice in chunk.choices or ():
             index = choice.index or 0
-            delta = None if choice.delta is None else self._delta(index, choice.delta)
+            delta = self._delta(index, choice)
             if delta is not None:
                 out.append(delta)
                 self._committed = True
+            if self._calls_begun > reading.PIECES_MAX:
+                return malformed("the answer calls too many tools", committed=self._committed)
             if choice.finish_reason:
                 answer = self._answer(index)
                 answer.finish_reason = choice.finish_reason
@@ -118,18 +119,24 @@ class ChatStreamDecoder:
         error = reading.error_of(chunk)
         return None if error is None else error_inside(error, committed=self._committed)
 
-    def _delta(self, index: int, message: wire.ChatMessage) -> Delta | None:
+    def _delta(self, index: int, choice: wire.Choice) -> Delta | None:
         """Read the delta of one answer, None if there is nothing in it."""
+        message = choice.delta or _NOTHING
         content, reasoning = reading.texts(message)
-        details = reading.details(message)
         calls = message.tool_calls
-        if not (content or reasoning or details or calls or message.refusal):
+        details = reading.details(message) if message.reasoning_details else ()
+        annotations = reading.annotations(message) if message.annotations or message.executed_tools else ()
+        logprobs = None if choice.logprobs is None else reading.logprobs(choice.logprobs)
+        speech = None if message.audio is None else reading.speech(message)
+        besides = content or reasoning or details or message.refusal or annotations or logprobs or speech
+        if not (besides or calls):
             return None
         answer = self._answer(index)
         fragments = tuple(filter(None, (self._fragment(answer, call) for call in calls))) if calls else ()
-        if not (content or reasoning or details or fragments or message.refusal):
+        if not (besides or fragments):
             return None
-        return Delta(index, content or None, reasoning or None, details, fragments, message.refusal or None)
+        refusal = message.refusal or None
+        return Delta(index, content or None, reasoning or None, details, fragments, refusal, annotations, logprobs, speech)
 
     def _fragment(self, answer: _Progress, piece: wire.ToolCall) -> ToolCallFragment | None:
         """Read a piece of a tool call, None if there is nothing new in it.
@@ -179,3 +186,13 @@ class ChatStreamDecoder:
         if not ends:
             return malformed("the stream ended without a finish reason", committed=self._committed)
         return StreamEnd(choices=tuple(ends), usage=self._usage, upstream_id=self._id)
+
+
+def _read(event: bytes) -> wire.ChatCompletion | None:
+    """Return the chunk that an event holds, None if it is none, or one that no model would send."""
+    try:
+        chunk = _DECODER.decode(event)
+    except (ValueError, RecursionError):
+        return None
+    # What is too short for so many pieces need not be looked through.
+    return None if len(event) > reading.PIECES_MAX and reading.is_crowded(chunk) else chunk
