@@ -86,12 +86,12 @@ def make_case(seed: int, index: int, api_key: str) -> Case:
     rng = Random(f"{seed}/{index}")
     method = rng.choice(("Complete", "Stream"))
     mutated = index % 2 == 1
-    kind, body = FuzzMessages(rng, PLAUSIBLE).mutated(_valid(rng, method)) if mutated else noise(rng)
+    kind, body = FuzzMessages(rng, PLAUSIBLE).mutated(valid(rng, method)) if mutated else noise(rng)
     credentials, metadata = _credentials(rng, api_key) if rng.random() < CREDENTIALS_FUZZED else ("", _bearer(api_key))
     return Case(index, kind, mutated, method, body, metadata, credentials)
 
 
-def _valid(rng: Random, method: str) -> Request:
+def valid(rng: Random, method: str) -> Request:
     """Make a message as callers send it, as a rule with a few fields more than it needs."""
     request = METHODS[method]()
     filler = FuzzMessages(rng, PLAUSIBLE)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-from google.rpc import error_details_pb2, status_pb2
 from msgspec import Struct
 
 from junctor.client import JunctorRpcError
@@ -27,6 +26,7 @@ from junctor.v1.router_service_pb2 import CompleteResponse, StreamResponse
 from tests.fault.fuzz_cases import Case, make_case
 from tests.fault.fuzz_judge import SETTINGS, Ending, read_json, wrong
 from tests.support.harness import CREDENTIALS, MODEL, Router, running_router
+from tests.support.hearing import SERVICE, reason_of
 from tests.support.money import spent
 from tests.support.scripted_upstream import Request, ScriptedUpstream, Step, chat_answer, chat_events, sse, status
 from tests.support.slots import generations_by_id
@@ -36,8 +36,6 @@ CALL_TIMEOUT_S = 10.0
 DECODABLE_LEAST = 0.1
 HEX_SHOWN = 4000
 WITHOUT_CREDENTIALS = "GROQ_API_KEY"
-_SERVICE = "/junctor.v1.RouterService/"
-_DETAILS = "grpc-status-details-bin"
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -164,10 +162,10 @@ class _Run:
 async def _send(channel: grpc.aio.Channel, case: Case) -> Ending:
     try:
         if case.method == "Complete":
-            unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_SERVICE + case.method)
+            unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SERVICE + case.method)
             answer = CompleteResponse.FromString(await unary(case.body, timeout=CALL_TIMEOUT_S, metadata=case.metadata))
             return Ending("OK", whole=bool(answer.generation_id) and len(answer.choices) == 1)
-        stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(_SERVICE + case.method)
+        stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(SERVICE + case.method)
         events = [
             event.WhichOneof("event")
             async for response in stream(case.body, timeout=CALL_TIMEOUT_S, metadata=case.metadata)
@@ -177,15 +175,7 @@ async def _send(channel: grpc.aio.Channel, case: Case) -> Ending:
     except grpc.aio.AioRpcError as error:
         trailers = [(key, value if isinstance(value, bytes) else value.encode()) for key, value in error.trailing_metadata()]
         size = sum(len(key) + len(value) for key, value in trailers)
-        return Ending(error.code().name, _reason(dict(trailers)), error.details() or "", trailers=size)
-
-
-def _reason(trailers: dict[str, bytes]) -> str:
-    info = error_details_pb2.ErrorInfo()
-    for detail in status_pb2.Status.FromString(trailers.get(_DETAILS, b"")).details:
-        if detail.Unpack(info) and info.domain == "junctor":
-            return str(info.reason)
-    return ""
+        return Ending(error.code().name, reason_of(dict(trailers)), error.details() or "", trailers=size)
 
 
 def _met(ending: Ending) -> tuple[str, str]:

@@ -9,7 +9,6 @@ import pytest
 
 from junctor.adapters.net.addresses import HostRule, Vetting
 from junctor.adapters.net.errors import NeverSentError
-from junctor.adapters.net.transport import Transport
 from junctor.bootstrap import native
 from junctor.client import JunctorRpcError
 from junctor.client.admin import AdminClient, catalog_messages
@@ -18,6 +17,7 @@ from junctor.settings import Settings
 from tests.support.certificates import self_signed
 from tests.support.harness import running_router
 from tests.support.scripted_upstream import ScriptedUpstream, chat_answer
+from tests.support.transports import MAKERS
 
 PLACES = {
     "169.254.169.254": (169, 254, 169, 254),
@@ -178,7 +178,8 @@ async def test_no_hostile_address_is_taken() -> None:
     assert [url for url in sound if await vetting.problem(url, resolved=True) is not None] == []
 
 
-async def test_a_rebound_name_is_not_connected_to() -> None:
+@pytest.mark.parametrize("library", MAKERS)
+async def test_a_rebound_name_is_not_connected_to(library: str) -> None:
     """A name that was judged well once would afterwards lead to a service of this machine."""
     answers = [["10.200.0.1"], ["127.0.0.1"]]
 
@@ -191,7 +192,7 @@ async def test_a_rebound_name_is_not_connected_to() -> None:
         url = f"http://turning.example:{port}/v1"
         assert await vetting.problem(url, resolved=True) is None
         vetting.watch(url)
-        transport = Transport(vetting=vetting)
+        transport = MAKERS[library](None, vetting)
         try:
             by = asyncio.get_running_loop().time() + 5.0
             with pytest.raises(NeverSentError):
@@ -201,7 +202,8 @@ async def test_a_rebound_name_is_not_connected_to() -> None:
         assert inner.connections == 0
 
 
-async def test_a_judged_name_is_connected_to_under_its_name() -> None:
+@pytest.mark.parametrize("library", MAKERS)
+async def test_a_judged_name_is_connected_to_under_its_name(library: str) -> None:
     """The judged address would be asked as if it were another host, so a server of several could not tell which is meant."""
 
     async def local(_host: str, _port: int) -> Sequence[str]:
@@ -212,7 +214,7 @@ async def test_a_judged_name_is_connected_to_under_its_name() -> None:
         vetting = Vetting([HostRule("127.0.0.1", port)], local)
         url = f"http://gpu.example:{port}/v1"
         vetting.watch(url)
-        transport = Transport(vetting=vetting)
+        transport = MAKERS[library](None, vetting)
         try:
             by = asyncio.get_running_loop().time() + 5.0
             async with await transport.post(f"{url}/chat/completions", {}, b"{}", connect_by=by, answer_by=by) as answer:
@@ -223,9 +225,10 @@ async def test_a_judged_name_is_connected_to_under_its_name() -> None:
         assert inner.requests[0].headers["host"] == f"gpu.example:{port}"
 
 
+@pytest.mark.parametrize("library", MAKERS)
 @pytest.mark.parametrize(("certified", "answered"), [("gpu.example", True), ("other.example", False)])
 async def test_a_judged_name_must_be_the_certificates(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certified: str, answered: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certified: str, answered: bool, library: str
 ) -> None:
     """Connecting to an address instead of a name would let any server with any certificate read prompts and keys."""
     asked: list[str | None] = []
@@ -250,7 +253,7 @@ async def test_a_judged_name_must_be_the_certificates(
     vetting = Vetting([HostRule("127.0.0.1", port)], local)
     url = f"https://gpu.example:{port}/v1"
     vetting.watch(url)
-    transport = Transport(vetting=vetting)
+    transport = MAKERS[library](None, vetting)
     by = asyncio.get_running_loop().time() + 5.0
     try:
         if answered:

@@ -43,6 +43,7 @@ class Counter(Enum):
     SETTLE_LOST = "settle_lost"
     WASTED_UPSTREAM = "wasted_upstream"
     UNDERCHARGED = "undercharged_nanousd"
+    USAGE_DISBELIEVED = "usage_disbelieved"
     REVENUE_LOST = "revenue_lost_nanousd"
     LEASE_FENCED = "lease_fenced"
     CLOSE_FAILED = "close_failed"

@@ -85,12 +85,18 @@ async def begin(services: Services, call: Call, plan: Plan, trail: Trail) -> tup
 def outcome(trail: Trail, hold: Hold, call: Call, *, upstream_id: str | None, whole: bool) -> Outcome:
     """Return what became of a call that was answered, and what it costs: nothing if an error came and no output.
 
-    `whole`: whether the answer came to its own end; if not, the caller pays at most what is held.
+    `whole`: whether the answer came to its own end; if not, the caller pays at most what is held. No answer costs more than the
+    longest that the endpoint could have given, whatever tokens it reports.
     """
     served = trail.served
     assert served is not None  # noqa: S101 - the call was answered
     empty = trail.usage.output_tokens == 0 and trail.finish_reason in (None, FinishReason.ERROR)
     cost = 0 if empty else ceilings.charge(call.spec, served, trail.usage, hold.generation.started_at_ms)
+    if cost > hold.generation.hold_nanousd:
+        most = ceilings.of(call.spec, (served,), hold.generation.started_at_ms).open_nanousd
+        if cost > most:
+            trail.disbelieve(served)
+            cost = most
     return Outcome(
         state=SlotState.SETTLED,
         cost_nanousd=cost,

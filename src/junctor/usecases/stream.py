@@ -41,7 +41,8 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
                 raise
 
         trail.generation_id = hold.generation.id
-        count = _Count(call.spec, holding.output_tokens if holding.may_outgrow else None)
+        held_tokens = holding.output_tokens * (call.spec.n or 1)
+        count = _Count(call.spec, held_tokens if holding.may_outgrow else None)
         try:
             async with aclosing(flow.batches) as batches:
                 yield (Opened(hold.generation.id, candidate), *count.deltas(flow.first))
@@ -65,7 +66,7 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
 
 
 async def _extend(services: Services, hold: Hold, count: "_Count") -> None:
-    """Hold more for an answer that grows beyond what is held; where the money does not allow it, the answer ends here."""
+    """Hold more for answers that grow beyond what is held; where the money does not allow it, all that began end here."""
     try:
         extended = await services.ledger.extend(hold)
     except LedgerUnavailableError:
@@ -73,7 +74,7 @@ async def _extend(services: Services, hold: Hold, count: "_Count") -> None:
     if extended:
         count.covered()
     else:
-        count.ending = StreamEnd(choices=(ChoiceEnd(0, FinishReason.LENGTH, CREDITS),))
+        count.ending = StreamEnd(choices=tuple(ChoiceEnd(place, FinishReason.LENGTH, CREDITS) for place in sorted(count.begun)))
 
 
 def _note(watch: Watch, count: "_Count") -> None:
@@ -89,13 +90,15 @@ def _note(watch: Watch, count: "_Count") -> None:
 class _Count:
     """What passed: the bytes of output and, once it came, the end.
 
-    `held_tokens`: output for which money is held; None where no more will be needed.
+    `held_tokens`: output of all answers for which money is held; None where no more will be needed. `begun`: the numbers of the
+    answers of which something came.
     """
 
     def __init__(self, spec: CompletionSpec, held_tokens: int | None) -> None:
         self._spec = spec
         self._output_bytes = 0
         self._held_tokens = held_tokens
+        self.begun: set[int] = set()
         self.ending: StreamEnd | Failure | None = None
 
     @property
@@ -125,7 +128,9 @@ class _Count:
         if last is not None and not isinstance(last, Delta):
             self.ending = last
         deltas = tuple(item for item in batch if isinstance(item, Delta))
-        self._output_bytes += sum(map(counting.delta_bytes, deltas))
+        for delta in deltas:
+            self._output_bytes += counting.delta_bytes(delta)
+            self.begun.add(delta.index)
         return deltas
 
     def usage(self) -> Usage:

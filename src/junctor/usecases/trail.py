@@ -52,6 +52,10 @@ class Trail:
         self._services.telemetry.count(Counter.INCIDENT)
         return self._incident
 
+    def disbelieve(self, served: Candidate) -> None:
+        """Count an answer whose provider reports more tokens than it could have read or written."""
+        self._services.telemetry.count(Counter.USAGE_DISBELIEVED, provider=served.endpoint.provider)
+
     def close(self, status: str) -> None:
         """Write the line: `status` is OK or an error's reason."""
         served, receipt = self.served, self.receipt

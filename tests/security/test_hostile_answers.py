@@ -1,0 +1,125 @@
+"""Answers that are small to send and dear to read: they are refused before they take memory, or the event loop's time."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Self, cast
+
+import msgspec
+import pytest
+
+from junctor.adapters.net.face import Transport
+from junctor.adapters.providers import refusals, registry
+from junctor.adapters.providers.dialects.openai_chat import OpenAIChat
+from junctor.adapters.providers.dialects.openai_chat.reading import PIECES_MAX
+from junctor.adapters.providers.gateway import Gateway
+from junctor.domain.completion import Completion, Delta
+from junctor.domain.routing import Failure, FailureKind
+from tests.support.gateway_rig import TIMERS, FixedSecrets, batches, failure_of
+from tests.support.memory import swelling
+from tests.support.scripted_upstream import PATIENCE_S, chat_body, chat_chunk
+
+BOMB_BYTES = 12 << 20
+MEMORY_MAX = 64 << 20
+
+
+def deepest() -> int:
+    """Return how deep lists may lie within each other for JSON to be decoded here."""
+    low, high = 1, 1_000_000
+    while low < high:
+        middle = (low + high + 1) // 2
+        try:
+            msgspec.json.decode(b"[" * middle + b"]" * middle)
+        except RecursionError:
+            high = middle - 1
+        else:
+            low = middle
+    return low
+
+
+@pytest.mark.parametrize("place", [b'{"error":%b}', b'{"error":{"message":%b}}', b'{"choices":[{"error":%b}]}'])
+def test_no_depth_is_a_bug(place: bytes) -> None:
+    """Else an error that is nested just so deep is read, and cannot be written: the call ends as a bug of ours."""
+    dialect, limit = OpenAIChat(), deepest()
+    for depth in (*range(max(limit - 40, 1), limit + 3), 100_000):
+        body = place % (b"[" * depth + b"]" * depth)
+        assert isinstance(dialect.decode(body), Failure)
+        assert isinstance(refusals.refusal(500, {}, body), Failure)
+        assert isinstance(dialect.decoder().feed(b"data: " + body + b"\n\n")[-1], Failure)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        (b'{"choices":[', b"{},", b"{}]}"),
+        (b'{"choices":[{"message":{"tool_calls":[', b"{},", b"{}]}}]}"),
+        (b'{"choices":[{"message":{"reasoning_details":[', b"0,", b"0]}}]}"),
+        (b'{"choices":[{"message":{"annotations":[', b"0,", b"0]}}]}"),
+        (b'{"error":[', b"[],", b"[]]}"),
+    ],
+)
+def test_a_body_of_trifles_is_not_unpacked(frame: tuple[bytes, bytes, bytes]) -> None:
+    """Else a few megabytes become gigabytes, and one provider takes all calls down with the process."""
+    start, piece, end = frame
+    body = start + piece * (BOMB_BYTES // len(piece)) + end
+    with swelling() as grown:
+        answer = OpenAIChat().decode(body)
+    assert isinstance(answer, Failure)
+    assert answer.kind is FailureKind.MALFORMED
+    assert grown.bytes < MEMORY_MAX
+
+
+def test_a_stream_begins_only_so_many_calls() -> None:
+    """Else each call that begins is compared with all before it, and the event loop stands still for hours."""
+    at_once = chat_chunk({"tool_calls": [{"id": f"x{number}"} for number in range(200_000)]})
+    assert isinstance(OpenAIChat().decoder().feed(at_once)[-1], Failure)
+    decoder = OpenAIChat().decoder()
+    begun = [decoder.feed(chat_chunk({"tool_calls": [{"id": f"x{number}"}]}))[-1] for number in range(PIECES_MAX + 1)]
+    assert isinstance(begun[-2], Delta)
+    assert isinstance(begun[-1], Failure)
+    assert begun[-1].committed
+
+
+def test_a_long_answer_is_no_bomb() -> None:
+    """Else whoever asks for much is told that it could not be read."""
+    text = "One, two, three: " * 500_000
+    answer = OpenAIChat().decode(chat_body({"content": text}))
+    assert isinstance(answer, Completion)
+    calls = [{"id": str(number), "function": {"name": "f", "arguments": "{}"}} for number in range(PIECES_MAX)]
+    answer = OpenAIChat().decode(json.dumps({"choices": [{"message": {"tool_calls": calls}}]}).encode())
+    assert isinstance(answer, Completion)
+    assert len(answer.choices[0].message.tool_calls) == PIECES_MAX
+
+
+class _Flood:
+    """An answer of which there is always more to read, and nothing in it."""
+
+    status = 200
+    headers: Mapping[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+    async def read(self, _by: float) -> bytes:
+        await asyncio.sleep(0)
+        return b": nothing\n\n"
+
+
+class _FloodTransport:
+    """A transport whose every answer is such a one."""
+
+    async def post(self, *_: object, **__: object) -> _Flood:
+        return _Flood()
+
+
+@pytest.mark.parametrize(("timer", "kind"), [("first_token_s", FailureKind.TIMEOUT), ("total_s", FailureKind.DEADLINE)])
+async def test_time_passes_also_where_there_is_always_something_to_read(timer: str, kind: FailureKind) -> None:
+    """Else a provider that never pauses is waited for without end, as no wait for it ever ends."""
+    secrets = FixedSecrets({"KEY": "made-up"})
+    gate = Gateway(registry.load(), {"openai_chat": OpenAIChat()}, cast("Transport", _FloodTransport()), secrets)
+    async with asyncio.timeout(PATIENCE_S):
+        taken = await batches(gate, "http://127.0.0.1:1/v1", msgspec.structs.replace(TIMERS, **{timer: 0.05}))
+    assert failure_of(taken).kind is kind
