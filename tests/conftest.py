@@ -1,7 +1,7 @@
 """What all tests share: how several workers divide them, and what of a server's start is read once for all of them.
 
-Hundreds of tests start a server, and most of its start is reading what never changes: the certificates that HTTPS trusts, the
-packaged catalogue's rows, the providers' rows. That is read once; what is made of it is made for each test, as for each server.
+Hundreds of tests start a server, and most of its start is reading what never changes: the packaged catalogue's rows, the
+providers' rows. That is read once; what is made of it is made for each test, as for each server.
 """
 
 import re
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import pytest
-from httpx._transports import default as https
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # it has no types
 
 from junctor.adapters.catalog import packaged
@@ -18,7 +17,7 @@ from junctor.adapters.providers import registry
 TOGETHER = re.compile(r"[\[-](ministack|dynoxide|seeds\d+)[-\]]")
 """What the ids of tests have in common that share something dear: an engine, or the seeds of a part of the simulation."""
 
-READ_ONCE = ((https, "create_ssl_context"), (packaged, "read"), (registry, "load"))
+READ_ONCE = ((packaged, "read"), (registry, "load"))
 
 
 def group(nodeid: str) -> str:

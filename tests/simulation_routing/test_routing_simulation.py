@@ -81,7 +81,7 @@ def test_a_store_is_asked_no_more_often_however_many_calls_there_are() -> None:
     """What instances tell each other would cost with every request."""
     quiet, busy = (play(short("steady", 20.0), Fleet(4, ((0, rate),)), 1) for rate in (2.0, 20.0))
     assert busy.writes_per_s <= 1.2 * quiet.writes_per_s
-    assert busy.writes_per_s <= 20 * 4 / 40
+    assert busy.writes_per_s <= 2.5  # a digest of each of four every 2.2 s, a snapshot every 4.4 s
 
 
 def test_the_cheapest_is_by_price_and_what_it_costs_follows_the_trace() -> None:
@@ -116,4 +116,4 @@ def test_the_figures_are_shown(dead: Result) -> None:
     assert ">dead x 4 instances</text>" in picture
     assert any("seconds to eject" in line for line in report.lines(worlds[0]))
     told = msgspec.json.decode(msgspec.json.encode(report.data(worlds, bars.judge(worlds))))
-    assert told["worlds"]["dead x 4"]["measures"]["seconds to eject"]["worst"] == dead.ejected_s
+    assert told["worlds"]["dead x 4"]["measures"]["seconds to eject"]["worst"] == pytest.approx(dead.ejected_s)

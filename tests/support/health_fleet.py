@@ -1,13 +1,13 @@
 """Several instances that tell each other of endpoints through one simulated store. Meant for `run_virtual`.
 
-Their traffic is scripted: each second an instance calls each endpoint that the fleet has not ejected so many times, and its
-prober tries an ejected one every other second.
+Their traffic is scripted: each second an instance calls each endpoint that the fleet has not ejected so many times, and the
+probers of an ejected one try it every other second.
 """
 
 import asyncio
 import random
 from collections import Counter as Count
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -114,13 +114,19 @@ class Instance:
         """See so many calls of an endpoint, as far as this instance would draw it."""
         if self.sight.ejected(endpoint):
             verdict = self.sight.view.verdicts[endpoint] if self.sight.view else None
-            if verdict is None or verdict.prober != self.name or int(self.clock.monotonic_s()) % 2:
+            if verdict is None or self.name not in verdict.probers or int(self.clock.monotonic_s()) % 2:
                 return
             times = 1
             self.sight.probed[endpoint] = self.sight.probed[endpoint] + 1 if works else 0
         else:
             self.sight.probed[endpoint] = 0
         (self.sight.ok if works else self.sight.failed)[endpoint] += times
+
+    def sees(self, endpoints: Iterable[str], *, failed: int) -> None:
+        """See that no call is answered any more, and that so many fail of each endpoint."""
+        self.sight.ok.clear()
+        for endpoint in endpoints:
+            self.sight.failed[endpoint] += failed
 
     def start(self) -> None:
         """Run what an instance runs."""
@@ -177,6 +183,14 @@ class Town:
     def ejected_for_any(self, endpoint: str) -> bool:
         """Tell whether any living instance takes an endpoint for out."""
         return any(instance.sight.ejected(endpoint) for instance in self.living)
+
+    async def told(self, instance: Instance) -> int:
+        """Return of how many endpoints the latest part of an instance's digest tells."""
+        key = records.write_digest(instance.name, (records.Interval(1, instance.clock.now_ms(), ()),)).key
+        item = (await self.store.table(HEALTH).get(key)).item
+        digest = None if item is None else records.digest_of(item)
+        assert digest is not None
+        return len(digest.parts[-1].sightings)
 
     async def snapshot(self) -> tuple[int, str | None, FleetView | None]:
         """Return the snapshot's version, who made it, and what it says."""

@@ -5,6 +5,8 @@ import pytest
 from junctor.domain.health import FleetView, Percentiles, Tally, Verdict
 from junctor.policy.health.fleet import (
     PROBER_SILENT_MS,
+    PROBER_SLOW_MS,
+    PROBERS_MAX,
     SILENT_MS,
     UNASKED_MS,
     Digest,
@@ -35,6 +37,17 @@ class Rounds:
         sighting = Sighting(endpoint=ENDPOINT, ok=ok, failed=failed, probed=probed)
         part = Part(self.number, self.now_ms if at_ms is None else at_ms, (sighting,))
         self.fleet.take(Digest(instance, (part,)), self.now_ms)
+
+    def other(self, instance: str) -> None:
+        """Let an instance tell of another endpoint: it is there, but has no call for this one."""
+        self.number += 1
+        part = Part(self.number, self.now_ms, (Sighting(endpoint="q/m", ok=1),))
+        self.fleet.take(Digest(instance, (part,)), self.now_ms)
+
+    def sick(self, instance: str) -> None:
+        """Let an instance tell that it is sick."""
+        self.number += 1
+        self.fleet.take(Digest(instance, (Part(self.number, self.now_ms, ()),)), self.now_ms)
 
     def verdict(self) -> Verdict:
         """End the round."""
@@ -163,7 +176,7 @@ def test_what_was_out_stays_out_under_another_aggregator() -> None:
     after = Rounds(FleetView(3, NOW, {ENDPOINT: first}), NOW + 1_000)
     verdict = after.verdict()
     assert verdict.ejected
-    assert verdict.prober == first.prober
+    assert verdict.probers[: len(first.probers)] == first.probers
     assert verdict.failed == pytest.approx(first.failed * 0.5 ** (ROUND_MS / 30_000))
 
 
@@ -200,7 +213,7 @@ def test_published_figures_outlive_their_aggregator() -> None:
 def test_three_probes_in_a_row_end_it_for_all() -> None:
     """An endpoint that is back would get no traffic, or one lucky answer would send all of it there."""
     rounds = Rounds()
-    prober = rounds.ejected().prober
+    (prober,) = rounds.ejected().probers
     assert prober in {"a", "b"}
     rounds.tell(prober, ok=2, probed=2)
     assert rounds.verdict().ejected
@@ -208,7 +221,7 @@ def test_three_probes_in_a_row_end_it_for_all() -> None:
     verdict = rounds.verdict()
     assert not verdict.ejected
     assert verdict.back_ms == rounds.now_ms
-    assert verdict.prober is None
+    assert verdict.probers == ()
     assert (verdict.ok, verdict.failed) == (0.0, 0.0)
     for _ in range(65):
         rounds.tell("a", ok=5)
@@ -219,8 +232,7 @@ def test_three_probes_in_a_row_end_it_for_all() -> None:
 def test_a_failed_probe_begins_the_row_anew() -> None:
     """An endpoint that answers every other call would be called sound."""
     rounds = Rounds()
-    prober = rounds.ejected().prober
-    assert prober is not None
+    (prober,) = rounds.ejected().probers
     for _ in range(6):
         rounds.tell(prober, ok=1, failed=1, probed=1)
         assert rounds.verdict().ejected
@@ -232,8 +244,7 @@ def test_a_failed_probe_begins_the_row_anew() -> None:
 def test_calls_that_began_before_are_no_probes() -> None:
     """Long answers that were under way when an endpoint died would bring its traffic back as they end."""
     rounds = Rounds()
-    prober = rounds.ejected().prober
-    assert prober is not None
+    (prober,) = rounds.ejected().probers
     for _ in range(5):
         rounds.tell(prober, ok=50)
         assert rounds.verdict().ejected
@@ -242,45 +253,78 @@ def test_calls_that_began_before_are_no_probes() -> None:
 def test_probes_of_several_probers_add_up() -> None:
     """Where each instance has few calls for a model, no one of them would come to three."""
     rounds = Rounds()
-    verdict = rounds.ejected()
-    told = dict.fromkeys("ab", 0)
-    for number in range(1, 4):
-        assert verdict.prober is not None
-        told[verdict.prober] += 1
-        rounds.tell(verdict.prober, ok=1, probed=told[verdict.prober])
-        verdict = rounds.verdict()
-        assert verdict.ejected is (number < 3)
-        for _ in range(3 if verdict.ejected else 0):
-            for instance in {"a", "b"} - {verdict.prober}:
-                rounds.number += 1
-                rounds.fleet.take(Digest(instance, (Part(rounds.number, rounds.now_ms, ()),)), rounds.now_ms)
-            verdict = rounds.verdict()
-    assert sorted(told.values()) == [1, 2]
+    first = rounds.ejected()
+    assert set(rounds.verdict().probers) == {"a", "b"}
+    rounds.tell("a", ok=1, probed=1)
+    rounds.tell("b", ok=1, probed=1)
+    assert rounds.verdict().ejected
+    rounds.tell("b", ok=1, probed=2)
+    assert not rounds.verdict().ejected
+    assert len(first.probers) == 1
 
 
-def test_only_the_prober_is_believed() -> None:
+def test_one_more_probes_whenever_none_was_heard() -> None:
+    """In a fleet whose instances have a call for a model now and then, the end of an outage would wait for one of them."""
+    rounds = Rounds()
+    rounds.ejected()
+    names = "abcdefghijkl"
+    named = []
+    for _ in range(PROBERS_MAX + 4):
+        for name in names:
+            rounds.other(name)
+        rounds.now_ms += PROBER_SLOW_MS - ROUND_MS
+        named.append(rounds.verdict().probers)
+    assert [len(probers) for probers in named[:3]] == [2, 3, 4]
+    assert max(len(probers) for probers in named) <= PROBERS_MAX
+    rounds = Rounds()
+    (prober,) = rounds.ejected().probers
+    for _ in range(10):
+        rounds.tell(prober, failed=1)
+        rounds.other("b" if prober == "a" else "a")
+        rounds.now_ms += PROBER_SLOW_MS - 1 - ROUND_MS
+        assert rounds.verdict().probers == (prober,)
+
+
+def test_only_probers_are_believed() -> None:
     """A call that another instance had under way, or what it says of an earlier time, would end an ejection."""
     rounds = Rounds()
-    prober = rounds.ejected().prober
+    (prober,) = rounds.ejected().probers
     rounds.tell("b" if prober == "a" else "a", ok=50, probed=50)
     assert rounds.verdict().ejected
-    rounds.tell(str(prober), failed=1, probed=3)
+    rounds.tell(prober, failed=1, probed=3)
     assert rounds.verdict().ejected
 
 
-def test_another_probes_where_the_prober_is_silent() -> None:
+def test_others_probe_where_a_prober_is_silent() -> None:
     """With its prober an endpoint would be out for ever."""
     rounds = Rounds()
-    first = rounds.ejected().prober
-    others = {"a", "b"} - {first}
+    (first,) = rounds.ejected().probers
+    (other,) = {"a", "b"} - {first}
     probers = []
     for _ in range(12):
-        for instance in others:
-            rounds.tell(instance)
-        probers.append(rounds.verdict().prober)
-    changed = PROBER_SILENT_MS // ROUND_MS - 1
-    assert probers[:changed] == [first] * changed
-    assert set(probers[changed:]) == others
+        rounds.tell(other)
+        rounds.now_ms += PROBER_SLOW_MS - 1 - ROUND_MS
+        probers.append(rounds.verdict().probers)
+    heard_of = PROBER_SILENT_MS // (PROBER_SLOW_MS - 1)
+    assert probers[:heard_of] == [(first,), *[(first, other)] * (heard_of - 1)]
+    assert probers[heard_of:] == [(other,)] * (12 - heard_of)
+
+
+def test_who_is_sick_counts_among_the_sick_and_probes_nothing() -> None:
+    """An instance without a network would be asked whether a provider is back, and nobody know that all are as it is."""
+    rounds = Rounds()
+    rounds.now_ms += 1
+    rounds.tell("a", failed=15)
+    rounds.tell("b", failed=15)
+    assert not rounds.fleet.mostly_sick(rounds.now_ms)
+    rounds.sick("a")
+    assert rounds.verdict().probers == ("b",)
+    assert not rounds.fleet.mostly_sick(rounds.now_ms)
+    rounds.sick("b")
+    assert rounds.fleet.mostly_sick(rounds.now_ms)
+    rounds.tell("a", ok=1)
+    assert not rounds.fleet.mostly_sick(rounds.now_ms)
+    assert not rounds.fleet.mostly_sick(rounds.now_ms + SILENT_MS)
 
 
 def test_probers_spread_over_the_instances() -> None:
@@ -289,7 +333,8 @@ def test_probers_spread_over_the_instances() -> None:
     sightings = tuple(Sighting(endpoint=f"p/{number}", failed=20) for number in range(200))
     for instance in range(10):
         fleet.take(Digest(f"instance-{instance}", (Part(1, NOW + 1, sightings),)), NOW + 1)
-    probers = [verdict.prober for verdict in fleet.verdicts(NOW + 2)]
+    probers = [prober for verdict in fleet.verdicts(NOW + 2) for prober in verdict.probers]
+    assert len(probers) == 200
     assert all(8 <= probers.count(f"instance-{instance}") <= 35 for instance in range(10))
 
 
@@ -300,7 +345,7 @@ def test_who_has_calls_for_an_endpoint_probes_it() -> None:
     fleet.take(Digest("used", (Part(1, NOW + 1, tuple(Sighting(endpoint=f"p/{each}", failed=9) for each in range(50))),)), NOW)
     for instance in range(20):
         fleet.take(Digest(f"idle-{instance}", (Part(1, NOW + 1, (Sighting(endpoint="q/m", ok=1),)),)), NOW)
-    probers = [verdict.prober for verdict in fleet.verdicts(NOW) if verdict.ejected]
+    probers = [prober for verdict in fleet.verdicts(NOW) for prober in verdict.probers]
     assert len(probers) == 50
     assert 35 <= probers.count("busy") < 50
 
@@ -337,7 +382,7 @@ def tally(provider: str, ok: int = 0, failed: int = 0, **more: int) -> Tally:
         ([tally(name, 0, 5) for name in "abc"], True),
         ([tally(name, 5, 5) for name in "abc"], True),
         ([tally(name, 6, 5) for name in "abc"], False),
-        ([tally(name, 0, 4) for name in "abcdefgh"], False),  # too few calls of each
+        ([tally(name, 0, 2) for name in "abcdefgh"], False),  # too few calls of each
         ([tally(name, 0, 50) for name in "ab"], False),  # too few providers
         ([tally(name, 0, 5) for name in "abc"] + [tally(name, 5) for name in "de"], True),
         ([tally(name, 0, 5) for name in "abc"] + [tally(name, 5) for name in "def"], False),  # a whole cloud is out
@@ -364,5 +409,6 @@ def test_the_most_urgent_is_told_first_and_the_rest_later() -> None:
     assert told[0] == Tally(
         endpoint="sound-0/m", provider="sound-0", ok=201, throttled=2, input_tokens=8, throughput=(5.0,), failed=0
     )
-    told, waiting = told_now(waiting, [])
+    for _ in range(100 // ENDPOINTS_MOST):
+        told, waiting = told_now(waiting, [])
     assert waiting == ()

@@ -67,7 +67,7 @@ def test_every_setting_is_read() -> None:
         "JUNCTOR_CREDENTIALS_SECRET": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:junctor/credentials-AbCdEf",
         "JUNCTOR_PRIVATE_HOSTS": "10.1.0.0/16:8000, gpu.internal:*,[fd00::/8]:443",
         "JUNCTOR_DISCOVER": "off",
-        "JUNCTOR_HTTP": "AIOHTTP",
+        "JUNCTOR_HTTP": "HTTPX",
         "JUNCTOR_KEY_CACHE_S": "0",
     }
     settings = Settings.from_environment(environ)

@@ -98,7 +98,8 @@ class Tally(Struct, frozen=True, kw_only=True):
 class Verdict(Struct, frozen=True, kw_only=True):
     """What the fleet says of one endpoint. `ok` and `failed` are decayed counts.
 
-    `ejected`: no instance draws it, and the instance named `prober` tries it with one real request every two seconds.
+    `ejected`: no instance draws it, and each of the instances named in `probers` tries it with one real request every two
+    seconds.
     `back_ms` is when its last ejection ended (Unix milliseconds), from which its traffic comes back step by step.
     """
 
@@ -106,7 +107,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     ok: float = 0.0
     failed: float = 0.0
     ejected: bool = False
-    prober: str | None = None
+    probers: tuple[str, ...] = ()
     back_ms: int | None = None
     uptime: Uptime | None = None
     first_token_ms: Percentiles | None = None

@@ -25,19 +25,19 @@ from junctor.policy.health.sketches import Sketch
 from junctor.policy.health.telling import urgency
 from junctor.ports.table import Absent, Condition, Equals, Item, Key, Query, Set, Update
 
-DIGEST_BYTES, SNAPSHOT_BYTES, BUCKET_BYTES = 1_900, 15_900, 24_000
-"""The most bytes of a body: with its item's other attributes two, sixteen and twenty-four write units."""
+DIGEST_BYTES, SNAPSHOT_BYTES, BUCKET_BYTES = 880, 15_900, 24_000
+"""The most bytes of a body: with its item's other attributes one, sixteen and twenty-four write units."""
 INFLATED_MOST: Final = 2**21
 """The most bytes that a body is read to."""
 SNAPSHOT: Final = Key("SNAPSHOT", "SNAPSHOT")
-FORM, BODY, TTL, VERSION, HOLDER = "form", "body", "ttl", "version", "holder"
-FORM_NOW: Final = 1
+FORM, BODY, TTL, VERSION, HOLDER, SICK = "form", "body", "ttl", "version", "holder", "sick"
+FORM_NOW: Final = 2
 DIGESTS_MS: Final = 600_000
 CLOCKS_DIFFER_MS: Final = 60_000
 """How far instances' clocks may be apart without a digest being overlooked."""
 _HISTORY, _DIGESTS = "HISTORY", "DIGEST#"
 _DIGEST_KEPT_S, _SNAPSHOT_KEPT_S, _BUCKET_KEPT_S = 1_200, 86_400, 90_000
-_SAMPLES_MOST, _SAMPLES_ALL, _FEWER = 32, 400, 3
+_SAMPLES_MOST, _SAMPLES_ALL, _FEWER = 32, 200, 3
 """How many samples a digest keeps at most of one endpoint, and of all; and how many times fewer if it does not fit."""
 _TOKENS_BITS: Final = 10
 """Tokens are told in units of 1,024."""
@@ -72,7 +72,7 @@ class _StoredDigest(Struct, array_like=True):
 class _StoredSnapshot(Struct, array_like=True):
     """Columns of verdicts. `figures` are uptimes, then percentiles, as their step and one, 0 for None.
 
-    `ejected` and `back` name endpoints by their place.
+    `ejected` and `back` name endpoints by their place; `ejected` with their probers.
     """
 
     at_ms: Instant
@@ -81,7 +81,7 @@ class _StoredSnapshot(Struct, array_like=True):
     failed: list[Sum]
     cached: list[Sum]
     figures: list[list[Sum]]
-    ejected: dict[int, Name | None]
+    ejected: dict[int, tuple[Name, ...]]
     back: dict[int, Instant]
 
 
@@ -92,7 +92,7 @@ class _StoredBucket(Struct, array_like=True):
 
 
 class Interval(Struct, frozen=True):
-    """What is told of one interval, not yet made small: its number, its instant and all tallies."""
+    """What is told of one interval, not yet made small: its number, its instant and all tallies; none if its teller is sick."""
 
     number: int
     at_ms: int
@@ -121,11 +121,11 @@ def digest_of(item: Item) -> Digest | None:
     return _read(item, _StoredDigest, read)
 
 
-def write_snapshot(view: FleetView, holder: str, found: Item | None) -> Update:
-    """Return the update that writes a view, if the snapshot is still as found."""
+def write_snapshot(view: FleetView, holder: str, found: Item | None, *, mostly_sick: bool = False) -> Update:
+    """Return the update that writes a view, and whether most instances are sick, if the snapshot is still as found."""
     version = None if found is None else found.get(VERSION)
     as_found: Condition = Equals(VERSION, version) if isinstance(version, str | int | bytes) else Absent(VERSION)
-    kept = (Set(VERSION, view.version), Set(HOLDER, holder))
+    kept = (Set(VERSION, view.version), Set(HOLDER, holder), Set(SICK, int(mostly_sick)))
     return Update(SNAPSHOT, (as_found,), (*_changes(_snapshot_body(view), view.at_ms // 1000 + _SNAPSHOT_KEPT_S), *kept))
 
 
@@ -139,6 +139,11 @@ def holder_of(item: Item | None) -> str | None:
     """Return which instance wrote the snapshot in an item of any form."""
     holder = None if item is None else item.get(HOLDER)
     return holder if isinstance(holder, str) else None
+
+
+def says_mostly_sick(item: Item | None) -> bool:
+    """Tell whether the snapshot in an item of any form says that most instances take themselves for what fails."""
+    return item is not None and item.get(SICK) == 1
 
 
 def snapshot_of(item: Item) -> FleetView | None:
@@ -217,8 +222,8 @@ def _stored_part(interval: Interval, samples: int, most: int) -> _StoredPart:
             [tally.input_tokens >> _TOKENS_BITS for tally in kept],
             [tally.cache_read_tokens >> _TOKENS_BITS for tally in kept],
         ),
-        [Sketch.of(tally.first_token_ms[:samples], tally.ok).encode() for tally in kept],
-        [Sketch.of(tally.throughput[:samples], tally.ok).encode() for tally in kept],
+        [_sketched(tally.first_token_ms[:samples], tally.ok) for tally in kept],
+        [_sketched(tally.throughput[:samples], tally.ok) for tally in kept],
     )
 
 
@@ -241,6 +246,10 @@ def _part(stored: _StoredPart) -> Part:
         for place in places
     ]
     return Part(stored.number, stored.at_ms, tuple(sightings))
+
+
+def _sketched(samples: Sequence[float], calls: int) -> bytes:
+    return Sketch.of(samples, calls).encode() if samples else b""
 
 
 def _sketch(data: bytes) -> Sketch | None:
@@ -269,7 +278,7 @@ def _stored_snapshot(at_ms: int, rows: Sequence[tuple[Verdict, list[int]]]) -> _
         [round(verdict.failed * _TENTHS) for verdict in kept],
         [round(verdict.cache_read_share * _SHARES) for verdict in kept],
         [list(column) for column in zip(*(figures for _, figures in rows), strict=True)],
-        {place: verdict.prober for place, verdict in enumerate(kept) if verdict.ejected},
+        {place: verdict.probers for place, verdict in enumerate(kept) if verdict.ejected},
         {place: verdict.back_ms for place, verdict in enumerate(kept) if verdict.back_ms is not None},
     )
 
@@ -294,7 +303,7 @@ def _verdict(stored: _StoredSnapshot, place: int, figures: tuple[int, ...]) -> V
         ok=stored.ok[place] / _TENTHS,
         failed=stored.failed[place] / _TENTHS,
         ejected=place in stored.ejected,
-        prober=stored.ejected.get(place),
+        probers=stored.ejected.get(place, ()),
         back_ms=stored.back.get(place),
         uptime=Uptime(_share(up5), _share(up30), _share(up1d)) if up5 or up30 or up1d else None,
         first_token_ms=Percentiles(*first_token) if any(steps[:4]) else None,

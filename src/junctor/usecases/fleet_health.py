@@ -1,12 +1,13 @@
 """Instances tell each other what they see of endpoints, and one of them makes the fleet's view of it.
 
-Each instance writes a digest of its own every few seconds and reads the snapshot. One folds all digests into the next: whoever
-made the last one, and anybody who sees that no new one came for STALE_S; a write counts only if the snapshot is still as its
-writer knew it, so there is one aggregator, and two for a moment at most. Whether a snapshot is alive is judged by when it was
-seen to change, and by its own instant only within what was not seen, so clocks may differ.
+Each instance writes a digest of its own every EVERY_S and reads the snapshot. One folds all digests into the next, twice as
+often: whoever made the last one, and anybody who sees that no new one came for STALE_S; a write counts only if the snapshot is
+still as its writer knew it, so there is one aggregator, and two for a moment at most. Whether a snapshot is alive is judged by
+when it was seen to change, and by its own instant only within what was not seen, so clocks may differ.
 
 Nothing here is on a call's way. A store that fails is counted and asked again later; without a living snapshot instances go by
-what they see themselves. An instance that seems to be what fails (policy/health/fleet.is_sick) tells nothing, and says so.
+what they see themselves. An instance that seems to be what fails (policy/health/fleet.is_sick) tells only that, and goes out of
+service, unless most others are in the same state: then it is no instance that fails, and somebody has to answer.
 """
 
 import asyncio
@@ -24,15 +25,16 @@ from junctor.ports.telemetry import Counter
 from junctor.records import health as records
 from junctor.usecases.health_snapshot import Aggregator, HealthStore, Known
 
-EVERY_S, JITTER = 5.0, 0.2
-EARLY_S, AGAIN_S = 0.2, 0.5
+EVERY_S, JITTER = 2.2, 0.2
 STALE_S: Final = 7.0
 """How old a snapshot must be for others to make the next one."""
 DEAD_S: Final = 30.0
 """How old a snapshot must be to be of no use."""
-UNREAD_MS: Final = 8_000
-"""For how long an interval is told again, so that none is lost between two readings of an aggregator."""
+UNREAD_MS: Final = 4_000
+"""For how long an interval is told again, so that none is lost by one write or one reading that fails."""
 INTERVALS_MAX: Final = 8
+SICK_IN_A_ROW: Final = 4
+"""How many suspect intervals make an instance sick: by then it can know whether the others are."""
 SICK_S: Final = 30.0
 """How long an instance without calls stays sick: it may have none because it is."""
 
@@ -68,14 +70,14 @@ class FleetHealth:
         self._published_s = self._looked_s = -inf
 
     async def publish(self) -> None:
-        """Write what was seen since the last time, if anything was and if it is to be believed."""
+        """Write what was seen since the last time, if anything was; of what is not to be believed only that it is so."""
         self._published_s = self._clock.monotonic_s()
         tallies, now_ms = self._sight.tallies(), self._clock.now_ms()
-        if self._sickness.suspects(tallies):
-            return
-        told, self._waiting = told_now(self._waiting, tallies)
-        if not told:
-            return
+        told: tuple[Tally, ...] = ()
+        if not self._sickness.suspects(tallies, most_are=self._known.mostly_sick and self._known.age_s <= DEAD_S):
+            told, self._waiting = told_now(self._waiting, tallies)
+            if not told:
+                return
         self._number += 1
         self._intervals.append(records.Interval(self._number, now_ms, told))
         while now_ms - self._intervals[0].at_ms > UNREAD_MS:
@@ -125,20 +127,10 @@ class FleetHealth:
         await asyncio.sleep(EVERY_S * self._dice.uniform())
         while True:
             await self._guarded(self.aggregate())
-            await asyncio.sleep(self._pause_s())
+            await asyncio.sleep(EVERY_S / 2 if self._aggregator.holds else EVERY_S)
 
     async def _should_make(self) -> bool:
         return await self.read() and (self._aggregator.owns(self._known) or self._known.age_s > STALE_S)
-
-    def _pause_s(self) -> float:
-        """Return when to look again: a little before the next snapshot is due, and soon after where it was not there yet.
-
-        So every instance goes by a snapshot within a second of its making, wherever it began to count.
-        """
-        if self._aggregator.holds:
-            return EVERY_S
-        late = not self._known.changed and self._known.age_s <= STALE_S
-        return AGAIN_S * (1 + self._dice.uniform()) if late else EVERY_S - EARLY_S
 
     def _heed(self) -> None:
         self._sight.heed(self._known.view if self._known.age_s <= DEAD_S else None, self._instance)
@@ -157,25 +149,29 @@ class _Sickness:
     def __init__(self, clock: Clock, on_sick: Callable[[bool], None]) -> None:
         self._clock = clock
         self._on_sick = on_sick
-        self._suspected = False
+        self._in_a_row = 0
         self._since_s: float | None = None
+        self._out = False
 
-    def suspects(self, tallies: tuple[Tally, ...]) -> bool:
-        """Tell whether this interval is not to be told to others, and tell whom it concerns if it is not the only one.
+    def suspects(self, tallies: tuple[Tally, ...], *, most_are: bool) -> bool:
+        """Tell whether this interval is not to be told to others, and tell whom it concerns what follows.
 
-        Two suspect intervals in a row make an instance sick: where providers fail, its calls go elsewhere after the first. One
-        in which most calls were answered makes it well, and without any such a time.
+        Some suspect intervals in a row make an instance sick: where providers fail, its calls go elsewhere after the first. One
+        in which most calls were answered makes it well, and without any such a time. A sick one is out of service, but not
+        where `most_are`: callers would find nobody at all, and no call would ever show that it is over.
         """
         now_s = self._clock.monotonic_s()
-        before, self._suspected = self._suspected, is_sick(tallies)
-        if self._suspected:
-            if before and self._since_s is None:
-                self._on_sick(True)  # noqa: FBT003 - the callback's one argument is its meaning
-            self._since_s = now_s if before else self._since_s
-        elif self._since_s is not None and (_mostly_answered(tallies) or now_s - self._since_s >= SICK_S):
-            self._since_s = None
-            self._on_sick(False)  # noqa: FBT003 - as above
-        return self._suspected or self._since_s is not None
+        self._in_a_row = self._in_a_row + 1 if is_sick(tallies) else 0
+        if self._in_a_row >= SICK_IN_A_ROW:
+            self._since_s = now_s
+        elif self._since_s is not None and not self._in_a_row:
+            well = _mostly_answered(tallies) or now_s - self._since_s >= SICK_S
+            self._since_s = None if well else self._since_s
+        out = self._since_s is not None and not most_are
+        if out is not self._out:
+            self._out = out
+            self._on_sick(out)
+        return self._in_a_row > 0 or self._since_s is not None
 
 
 def _mostly_answered(tallies: tuple[Tally, ...]) -> bool:

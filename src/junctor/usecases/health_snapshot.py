@@ -1,7 +1,9 @@
 """The snapshot of the fleet's health, as one instance knows it, and as it makes the next one (fleet_health.py says when).
 
-A store that fails is no error here: it answers None, and is counted. Invariant: a snapshot is written only over the one that it
-was made from, and what was folded is kept only as long as the last snapshot is this instance's own.
+A store that fails is no error here: it answers None, and is counted. Digests are folded often, as that is cheap and finds an
+ejection soon; a snapshot is dear, and written when there is news in it that calls go by, else only before it grows old.
+Invariant: a snapshot is written only over the one that it was made from, and what was folded is kept only as long as the last
+snapshot is this instance's own.
 """
 
 import asyncio
@@ -19,8 +21,10 @@ from junctor.records import health as records
 
 STORE_S: Final = 2.0
 """How long the store may take for one answer."""
-SOONEST_S: Final = 4.5
-"""How long after the last snapshot the next one may be made, whoever asks for it."""
+SOONEST_S: Final = 0.9
+"""How long after digests were folded they may be again, whoever asks for it."""
+OLD_S: Final = 4.0
+"""How old a snapshot is when the next one is written though it has no news: with a round more, well before others miss it."""
 HISTORY_S: Final = 60.0
 PAUSE_EVERY: Final = 25
 """After how many digests or verdicts calls get their turn."""
@@ -66,7 +70,7 @@ class HealthStore:
 
 
 class Known:
-    """The snapshot as it was last seen. `changed`: it was not the same the time before."""
+    """The snapshot as it was last seen."""
 
     def __init__(self, clock: Clock, telemetry: Telemetry) -> None:
         self._clock = clock
@@ -75,12 +79,16 @@ class Known:
         self._changed_s = self._read_s = -inf
         self.item: Item | None = None
         self.view: FleetView | None = None
-        self.changed = False
 
     @property
     def holder(self) -> str | None:
         """Which instance made it."""
         return records.holder_of(self.item)
+
+    @property
+    def mostly_sick(self) -> bool:
+        """Whether it says that most instances take themselves for what fails."""
+        return records.says_mostly_sick(self.item)
 
     @property
     def age_s(self) -> float:
@@ -90,8 +98,7 @@ class Known:
     def note(self, item: Item | None) -> None:
         """Take in what was read."""
         mark = None if item is None else (records.version_of(item), records.holder_of(item))
-        self.changed = mark != self._mark
-        if self.changed:
+        if mark != self._mark:
             view = None if item is None else records.snapshot_of(item)
             if item is not None and view is None:
                 self._telemetry.count(Counter.HEALTH_ITEM_BAD)
@@ -117,7 +124,7 @@ class Aggregator:
         self._telemetry = telemetry
         self._instance = instance
         self._fleet: Fleet | None = None
-        self._made_s = self._remembered_s = -inf
+        self._folded_s = self._remembered_s = -inf
         self._bucket = 0
         self.holds = False
 
@@ -127,11 +134,11 @@ class Aggregator:
 
     @property
     def early(self) -> bool:
-        """Whether it made one only just now."""
-        return self._clock.monotonic_s() - self._made_s < SOONEST_S
+        """Whether it looked for news only just now."""
+        return self._clock.monotonic_s() - self._folded_s < SOONEST_S
 
     async def make(self, known: Known) -> bool:
-        """Make the snapshot that follows the known one; tell whether it was written."""
+        """Make the snapshot that follows the known one, and write it unless it may wait; tell whether it was written."""
         began_s = self._clock.monotonic_s()
         self.holds = False
         if not self.owns(known):
@@ -142,11 +149,13 @@ class Aggregator:
         for number, verdict in enumerate(self._fleet.verdicts(now_ms)):
             verdicts[verdict.endpoint] = verdict
             await _pause(number)
-        if not await self._write(known, FleetView(0, now_ms, verdicts)):
+        view, mostly_sick = FleetView(0, now_ms, verdicts), self._fleet.mostly_sick(now_ms)
+        waits = self.owns(known) and known.age_s < OLD_S and mostly_sick == known.mostly_sick and _out(view) == _out(known.view)
+        if not waits and not await self._write(known, view, mostly_sick=mostly_sick):
             return False
-        self.holds, self._made_s = True, began_s
+        self.holds, self._folded_s = True, began_s
         await self._remember(self._fleet)
-        return True
+        return not waits
 
     async def _taken_over(self, known: Known) -> Fleet | None:
         """Begin from the last snapshot and the history; None if that cannot be read."""
@@ -180,11 +189,12 @@ class Aggregator:
                 await _pause(number)
         return True
 
-    async def _write(self, known: Known, judged: FleetView) -> bool:
+    async def _write(self, known: Known, judged: FleetView, *, mostly_sick: bool) -> bool:
         """Write a view over the known snapshot, or over an own one that landed although its answer was lost."""
         for _ in range(2):
             view = FleetView(records.version_of(known.item) + 1, judged.at_ms, judged.verdicts)
-            answer = await self._store.write(records.write_snapshot(view, self._instance, known.item))
+            change = records.write_snapshot(view, self._instance, known.item, mostly_sick=mostly_sick)
+            answer = await self._store.write(change)
             if isinstance(answer, Done):
                 known.take(answer.item, view)
                 return True
@@ -206,6 +216,13 @@ class Aggregator:
             if counts := fleet.bucket(number):
                 await self._store.write(records.write_bucket(number, counts))
         self._bucket, self._remembered_s = bucket, now_s
+
+
+def _out(view: FleetView | None) -> dict[str, tuple[str, ...]] | None:
+    """Return what a view ejects, and who probes it: what others are to know at once."""
+    if view is None:
+        return None
+    return {verdict.endpoint: verdict.probers for verdict in view.verdicts.values() if verdict.ejected}
 
 
 async def _pause(number: int) -> None:
