@@ -14,6 +14,7 @@ import pytest
 from junctor.cli.main import main
 from junctor.v1.completion_pb2 import Role
 from tests.support.fake_router import HANG_MAX_S, Failure, FakeRouter, Reply, a_stream, an_answer
+from tests.support.interruptible import interruptible
 
 SUMMARY = "acme/small · acme · 7 tokens in, 3 out · first token 120 ms · total 1.5 s\n"
 
@@ -216,7 +217,7 @@ def test_ctrl_c_cancels_the_call(more: list[str]) -> None:
     """If this fails, an answer that nobody waits for is made to its end and charged."""
     reply = Reply(batches=a_stream("Hel", finished=False), hang=True)
     with FakeRouter(reply) as router:
-        argv = [sys.executable, "-m", "junctor", "chat", "Hi", "--target", router.target, *more]
+        argv = interruptible("-m", "junctor", "chat", "Hi", "--target", router.target, *more)
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert router.begun.wait(HANG_MAX_S)

@@ -17,6 +17,7 @@ from junctor.v1.router_service_pb2 import Cost, StreamResponse
 from junctor.v1.routing_pb2 import Adjustment
 from tests.support.fake_router import HANG_MAX_S, Failure, Reply, SeenCall, a_stream, an_answer
 from tests.support.fake_talk import FakeTalk
+from tests.support.interruptible import interruptible
 
 ROLES = {Role.ROLE_SYSTEM: "system", Role.ROLE_USER: "user", Role.ROLE_ASSISTANT: "assistant"}
 
@@ -277,7 +278,7 @@ def test_ctrl_c_cancels_the_answer_and_not_the_conversation() -> None:
     """A person who has seen enough of an answer would pay for its rest, or lose what was said before."""
     hanging = Reply(batches=a_stream("Hal", finished=False), hang=True)
     with FakeTalk(*streams("One."), hanging, *streams("Two.")) as router:
-        argv = [sys.executable, "-m", "junctor", "chat", "--interactive", "--target", router.target]
+        argv = interruptible("-m", "junctor", "chat", "--interactive", "--target", router.target)
         pipe = subprocess.PIPE
         with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
             try:
