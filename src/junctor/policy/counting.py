@@ -4,8 +4,6 @@ Four bytes of UTF-8 to a token, as plain English text has them; the median of re
 each byte of request JSON. Media that are sent whole are counted by their size, pictures and addresses not at all.
 """
 
-from collections.abc import Iterable
-
 from junctor.domain.completion import (
     AudioPart,
     Completion,
@@ -100,10 +98,13 @@ def _decoded(base64: str) -> int:
 
 
 def _message_bytes(message: Message) -> int:
-    texts: Iterable[str] = (part.text for part in message.parts if isinstance(part, TextPart))
-    calls = sum(_length(call.name) + _length(call.arguments) for call in message.tool_calls)
-    aloud = 0 if message.speech is None else _speech_bytes(message.speech)
-    return sum(map(_length, texts)) + _length(message.reasoning) + _length(message.refusal) + calls + aloud
+    size = _length(message.reasoning) + _length(message.refusal)
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            size += _length(part.text)
+    for call in message.tool_calls:
+        size += _length(call.name) + _length(call.arguments)
+    return size if message.speech is None else size + _speech_bytes(message.speech)
 
 
 def _length(text: str | None) -> int:

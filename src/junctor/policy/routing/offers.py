@@ -55,12 +55,13 @@ def offers(
     most = call.preferences.max_price
     size = None if most is None else bounds.size(spec)
     tokens_in, tokens_out, images = asked.input_tokens, asked.output_tokens * asked.answers, asked.images
+    sound = "audio" in asked.media or "audio" in asked.outputs
     found: list[Offer] = []
     refused: list[Exclusion] = []
     for row in rows:
         card = row.always or row.card_at(now_ms)
         tier = None if spec.service_tier is None else service_tier(row.endpoint, spec)
-        if card is None or (tier is not None and tier not in card.tiers) or _is_untold(card, asked):
+        if card is None or (tier is not None and tier not in card.tiers) or (sound and _is_untold(card, asked)):
             refused.append(Exclusion(row.endpoint, "PRICE_UNKNOWN"))
             continue
         if most is not None and size is not None:
