@@ -12,7 +12,8 @@ from junctor.client import AsyncClient, Client, JunctorRpcError, complete_reques
 from junctor.v1.completion_pb2 import Message, Part, Role, TextPart
 from junctor.v1.router_service_pb2 import StreamEvent
 from junctor.v1.routing_pb2 import RoutingPreferences
-from tests.support.fake_router import HANG_MAX_S, Failure, FakeRouter, Reply, a_stream, an_answer
+from tests.support.fake_router import Failure, FakeRouter, Reply, a_stream, an_answer
+from tests.support.fake_server import HANG_MAX_S
 from tests.support.fresh_python import modules_after
 
 KEY = "jk-made-up"

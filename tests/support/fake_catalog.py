@@ -1,21 +1,20 @@
 """A real gRPC server of CatalogService with the models, endpoints and providers that a test gives it, in pages of two."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 
 from junctor.v1 import catalog_service_pb2 as pb
-from tests.support.fake_router import HANG_MAX_S, Failure
+from tests.support.fake_router import Failure
+from tests.support.fake_server import FakeServer
 
 SERVICE = "junctor.v1.CatalogService"
 PAGE = 2
 
 
-class FakeCatalog:
+class FakeCatalog(FakeServer):
     """The server, as a context manager; `target` is its address. Each request is kept in `requests`."""
 
     def __init__(
@@ -28,8 +27,6 @@ class FakeCatalog:
     ) -> None:
         self.requests: list[Any] = []
         self._models, self._endpoints, self._providers, self._failure = models, endpoints, providers, failure
-        self._threads = ThreadPoolExecutor(max_workers=2)
-        self._server = grpc.server(self._threads)
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             name: grpc.unary_unary_rpc_method_handler(answer, request.FromString, lambda message: message.SerializeToString())
             for name, request, answer in (
@@ -40,18 +37,7 @@ class FakeCatalog:
                 ("GetCatalogVersion", pb.GetCatalogVersionRequest, self._version),
             )
         }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-        self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-
-    def __enter__(self) -> Self:
-        """Start to listen."""
-        self._server.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop at once."""
-        self._server.stop(None).wait(HANG_MAX_S)
-        self._threads.shutdown()
+        super().__init__(SERVICE, methods)
 
     def _list_models(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> Message:
         shown, following = self._page(self._models, request, context)

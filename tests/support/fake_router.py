@@ -7,10 +7,8 @@ clients can be tried from the test's own thread or loop.
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -30,9 +28,9 @@ from junctor.v1.router_service_pb2 import (
     StreamResponse,
 )
 from junctor.v1.routing_pb2 import Attempt, AttemptOutcome, RouteReport
+from tests.support.fake_server import HANG_MAX_S, FakeServer
 
 SERVICE = "junctor.v1.RouterService"
-HANG_MAX_S = 30.0
 
 
 @dataclass
@@ -85,32 +83,19 @@ class SeenCall:
     left: threading.Event = field(default_factory=threading.Event)
 
 
-class FakeRouter:
+class FakeRouter(FakeServer):
     """The server, as a context manager; `target` is its address and `begun` is set by the first call."""
 
     def __init__(self, *replies: Reply) -> None:
         self.calls: list[SeenCall] = []
         self.begun = threading.Event()
         self._replies = deque(replies)
-        self._threads = ThreadPoolExecutor(max_workers=4)
-        self._server = grpc.server(self._threads)
         complete = grpc.unary_unary_rpc_method_handler(
             self._complete, CompleteRequest.FromString, CompleteResponse.SerializeToString
         )
         stream = grpc.unary_stream_rpc_method_handler(self._stream, StreamRequest.FromString, StreamResponse.SerializeToString)
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {"Complete": complete, "Stream": stream}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-        self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-
-    def __enter__(self) -> Self:
-        """Start to listen."""
-        self._server.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop at once, running calls too."""
-        self._server.stop(None).wait(HANG_MAX_S)
-        self._threads.shutdown()
+        super().__init__(SERVICE, methods, threads=4)
 
     def _complete(self, request: CompleteRequest, context: grpc.ServicerContext) -> CompleteResponse:
         reply = self._begin(request, context)

@@ -1,9 +1,7 @@
 """A real gRPC server of UsageService that knows the generations a test gives it, in pages, or fails as it is told."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 
@@ -16,21 +14,20 @@ from junctor.v1.usage_service_pb2 import (
     ListGenerationsRequest,
     ListGenerationsResponse,
 )
-from tests.support.fake_router import HANG_MAX_S, Failure
+from tests.support.fake_router import Failure
+from tests.support.fake_server import FakeServer
 
 SERVICE = "junctor.v1.UsageService"
 NOT_FOUND = Failure(grpc.StatusCode.NOT_FOUND, "GENERATION_NOT_FOUND", "There is no generation 'gen-9'.")
 
 
-class FakeUsage:
+class FakeUsage(FakeServer):
     """The server, as a context manager; `target` is its address. Each request is kept in `requests` with its key and time."""
 
     def __init__(self, *pages: Sequence[Generation], failure: Failure | None = None) -> None:
         self.requests: list[tuple[GetGenerationRequest | ListGenerationsRequest, Mapping[str, str | bytes], float]] = []
         self._pages = pages
         self._failure = failure
-        self._threads = ThreadPoolExecutor(max_workers=2)
-        self._server = grpc.server(self._threads)
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "GetGeneration": grpc.unary_unary_rpc_method_handler(
                 self._get, GetGenerationRequest.FromString, GetGenerationResponse.SerializeToString
@@ -39,18 +36,7 @@ class FakeUsage:
                 self._list, ListGenerationsRequest.FromString, ListGenerationsResponse.SerializeToString
             ),
         }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-        self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-
-    def __enter__(self) -> Self:
-        """Start to listen."""
-        self._server.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop at once."""
-        self._server.stop(None).wait(HANG_MAX_S)
-        self._threads.shutdown()
+        super().__init__(SERVICE, methods)
 
     def _get(self, request: GetGenerationRequest, context: grpc.ServicerContext) -> GetGenerationResponse:
         self._begin(request, context)

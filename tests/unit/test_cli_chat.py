@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,20 +12,14 @@ import pytest
 
 from junctor.cli.main import main
 from junctor.v1.completion_pb2 import Role
-from tests.support.fake_router import HANG_MAX_S, Failure, FakeRouter, Reply, a_stream, an_answer
+from tests.support.fake_router import Failure, FakeRouter, Reply, a_stream, an_answer
+from tests.support.fake_server import HANG_MAX_S
 from tests.support.interruptible import interruptible
 
 SUMMARY = "acme/small · acme · 7 tokens in, 3 out · first token 120 ms · total 1.5 s\n"
 
 
-@pytest.fixture(autouse=True)
-def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Give each test a key in the environment, an empty data folder and no other settings."""
-    for variable in [name for name in os.environ if name.startswith("JUNCTOR_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("JUNCTOR_API_KEY", "jk-environment")
-    monkeypatch.setenv("JUNCTOR_DATA_DIR", str(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("data_dir")
 
 
 class Screen(io.StringIO):

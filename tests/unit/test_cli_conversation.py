@@ -1,12 +1,10 @@
 """Tests of `junctor chat` as a conversation, against a real server whose answers and plans are scripted."""
 
 import io
-import os
 import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import grpc
 import pytest
@@ -15,20 +13,15 @@ from junctor.cli.main import main
 from junctor.v1.completion_pb2 import Role
 from junctor.v1.router_service_pb2 import Cost, StreamResponse
 from junctor.v1.routing_pb2 import Adjustment
-from tests.support.fake_router import HANG_MAX_S, Failure, Reply, SeenCall, a_stream, an_answer
+from tests.support.fake_router import Failure, Reply, SeenCall, a_stream, an_answer
+from tests.support.fake_server import HANG_MAX_S
 from tests.support.fake_talk import FakeTalk
 from tests.support.interruptible import interruptible
 
 ROLES = {Role.ROLE_SYSTEM: "system", Role.ROLE_USER: "user", Role.ROLE_ASSISTANT: "assistant"}
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Give each test a key in the environment, an empty data folder and no other settings."""
-    for variable in [name for name in os.environ if name.startswith("JUNCTOR_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("JUNCTOR_API_KEY", "jk-environment")
-    monkeypatch.setenv("JUNCTOR_DATA_DIR", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("data_dir")
 
 
 class Screen(io.StringIO):

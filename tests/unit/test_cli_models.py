@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-from pathlib import Path
 
 import grpc
 import pytest
@@ -113,13 +112,7 @@ PROVIDERS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Give each test a key in the environment, an empty data folder and no other settings."""
-    for variable in [name for name in os.environ if name.startswith("JUNCTOR_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("JUNCTOR_API_KEY", "jk-environment")
-    monkeypatch.setenv("JUNCTOR_DATA_DIR", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("data_dir")
 
 
 def run(*words: str) -> int:
