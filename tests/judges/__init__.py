@@ -1,0 +1,1 @@
+"""Clients that others made judge a running server (`poe judges`)."""
