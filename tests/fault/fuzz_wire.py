@@ -3,7 +3,7 @@
 A real server, ledger and store in this process, behind a provider that answers whatever reaches it; the requests go out as raw
 bytes. Each must end as errors.md says (fuzz_judge), in time; what reaches the provider must be JSON that says nothing twice;
 the ledger must know exactly the calls that were answered, and take what they cost; the log must tell of no bug; and the server
-must answer a good call at the end. The seed fixes every request.
+must answer a good call at the end. The seed fixes every request. Each of several jobs has a server of its own.
 """
 
 import argparse
@@ -12,7 +12,10 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import grpc
@@ -96,7 +99,23 @@ class Provider:
         return iter(chat_answer("fine."))
 
 
-async def fuzz(folder: Path, *, requests: int, seed: int) -> Report:
+def together(reports: Sequence[Report]) -> Report:
+    """Return one report of several parts of a run."""
+    endings: Counter[tuple[str, str, str]] = Counter()
+    for report in reports:
+        endings.update(report.endings)
+    return Report(
+        seed=reports[0].seed,
+        requests=sum(report.requests for report in reports),
+        mutated=sum(report.mutated for report in reports),
+        decodable=sum(report.decodable for report in reports),
+        endings=dict(endings),
+        slowest_s=max(report.slowest_s for report in reports),
+        violations=tuple(violation for report in reports for violation in report.violations),
+    )
+
+
+async def fuzz(folder: Path, *, requests: range, seed: int) -> Report:
     """Send the requests to a server of its own, 16 at a time, and judge every ending."""
     provider = Provider()
     async with provider.upstream as upstream:
@@ -112,7 +131,7 @@ async def fuzz(folder: Path, *, requests: int, seed: int) -> Report:
             found = [*run.violations, *provider.wrong, *await _aftermath(router, run)]
     return Report(
         seed=seed,
-        requests=requests,
+        requests=len(requests),
         mutated=run.mutated,
         decodable=run.decodable,
         endings=dict(run.endings),
@@ -124,9 +143,9 @@ async def fuzz(folder: Path, *, requests: int, seed: int) -> Report:
 class _Run:
     """The requests that are still to be sent, and what came of the others."""
 
-    def __init__(self, seed: int, requests: int) -> None:
+    def __init__(self, seed: int, requests: range) -> None:
         self._seed = seed
-        self._indices = iter(range(requests))
+        self._indices = iter(requests)
         self.mutated = 0
         self.decodable = 0
         self.slowest_s = 0.0
@@ -202,6 +221,12 @@ async def _aftermath(router: Router, run: _Run) -> list[str]:
     return found + [f"the log tells of a bug: {line}" for line in log if json.loads(line)["kind"] == "incident"]
 
 
+def _part(requests: range, seed: int) -> Report:
+    """Send a part of the requests, in this process."""
+    with tempfile.TemporaryDirectory(prefix="junctor-fuzz-") as folder:
+        return asyncio.run(fuzz(Path(folder), requests=requests, seed=seed))
+
+
 def main() -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
@@ -209,9 +234,12 @@ def main() -> int:
     )
     parser.add_argument("--requests", type=int, default=2000, help="how many to send (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="fixes every request (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes to do it in (default: %(default)s)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="junctor-fuzz-") as folder:
-        report = asyncio.run(fuzz(Path(folder), requests=options.requests, seed=options.seed))
+    size = -(-options.requests // options.jobs)
+    parts = [range(first, min(first + size, options.requests)) for first in range(0, options.requests, size)]
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        report = together(list(pool.map(partial(_part, seed=options.seed), parts)))
     print(*report.lines(), sep="\n")
     return 1 if report.violations or report.decodable_share < DECODABLE_LEAST else 0
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -47,10 +47,18 @@ async def test_bytes_after_an_answer_are_not_the_next_one(transport: Transport) 
     """A server that sends two answers to one request could have one caller's question answered with another's words."""
     good = head(200, {"content-length": "2"}) + b"hi"
     poison = head(200, {"content-length": "6"}) + b"poison"
-    async with ScriptedUpstream([Send(good + poison)], [Send(good), Wait(0.02), Send(poison)], [Send(good)]) as upstream:
-        for _ in range(3):
-            assert await whole(transport, upstream.base_url) == b"hi"
-            await asyncio.sleep(0.05)
+    sent = asyncio.Event()
+
+    def late() -> Iterator[Step]:
+        yield from (Send(good), Wait(0.02), Send(poison))
+        sent.set()
+
+    async with ScriptedUpstream([Send(good + poison)], late(), [Send(good)]) as upstream:
+        assert await whole(transport, upstream.base_url) == b"hi"
+        assert await whole(transport, upstream.base_url) == b"hi"
+        await asyncio.wait_for(sent.wait(), PATIENCE_S)
+        await asyncio.sleep(0.05)
+        assert await whole(transport, upstream.base_url) == b"hi"
         assert upstream.connections == 3
 
 
