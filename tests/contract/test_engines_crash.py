@@ -9,7 +9,7 @@ import pytest
 from junctor.adapters.tables.dynamodb import DynamoStore
 from junctor.ports.table import StoreError, Table
 from tests.support.engines.process import Engine, Engines
-from tests.support.tables import ENGINE_TIMEOUT_S, REGION, SAMPLE, fake_credentials
+from tests.support.tables import SAMPLE, fake_credentials, signed_sender
 from tests.support.tables_writer import check_written, write_for_ever
 
 BOUND_S = 60.0
@@ -19,7 +19,7 @@ BOUND_S = 60.0
 async def running_table(engine: Engine) -> AsyncIterator[Table]:
     """Start an engine, and yield its sample table; at the end nothing is on its way any more, and the engine is dead."""
     await asyncio.to_thread(engine.start)
-    store = DynamoStore(endpoint_url=engine.url, region=REGION, table_prefix="test-", timeout_s=ENGINE_TIMEOUT_S)
+    store = DynamoStore(signed_sender(engine.url), "test-")
     try:
         await store.create([SAMPLE])
         async with asyncio.timeout(BOUND_S):

@@ -8,16 +8,17 @@ from junctor.records.tables import CORE
 from tests.simulation.mutations import MUTATIONS, mutated
 from tests.support.engines.play import KILLS, EnginePlay, EngineWorld
 from tests.support.engines.process import Engine, Engines
-from tests.support.engines.quick_loop import run_quick
+from tests.support.engines.quick_loop import SPEED, run_quick
 from tests.support.engines.wire import Wire
-from tests.support.tables import ENGINES, dynamo_store, fake_credentials
+from tests.support.tables import ENGINE_TIMEOUT_S, ENGINES, dynamo_store, fake_credentials
 
 
 def play(engine: Engine, seed: int, disturb: Callable[[], None] = lambda: None) -> EngineWorld:
     """Play one seed on an engine."""
 
     async def main() -> EngineWorld:
-        async with Wire.opened(engine.port, seed) as wire, dynamo_store(wire.url, CORE) as store:
+        patience_s = ENGINE_TIMEOUT_S * SPEED
+        async with Wire.opened(engine.port, seed) as wire, dynamo_store(wire.url, CORE, patience_s=patience_s) as store:
             world = EngineWorld(seed, store, wire)
             await EnginePlay(world, disturb).run()
             return world

@@ -17,10 +17,15 @@ import msgspec
 import pytest
 from moto import mock_aws
 
+from junctor.adapters.system.ambient import SystemClock
 from junctor.adapters.tables.dynamodb import DynamoStore
+from junctor.adapters.tables.dynamodb_boto3 import Boto3Sender
+from junctor.adapters.tables.dynamodb_sender import Sender
+from junctor.adapters.tables.dynamodb_signed import Patience, SignedSender
 from junctor.adapters.tables.simulated import SimulatedStore
 from junctor.adapters.tables.sqlite import SqliteStore
 from junctor.ports.table import Done, IndexSpec, Item, Key, Page, Query, Refused, Store, Table, TableSpec
+from tests.bench.dynamodb_stub import serve_dynamodb
 from tests.support.engines.process import Engines
 
 BY_DUE = IndexSpec(name="by-due", partition="shard", sort="due")
@@ -33,20 +38,34 @@ ENGINES = ["ministack", "dynoxide"]
 ENGINE_TIMEOUT_S = 30.0
 """How long an engine may take to answer: generous, as the machine may be busy."""
 
-ADAPTERS = ["simulated", "sqlite", "moto", *ENGINES, *(["endpoint"] if ENDPOINT else [])]
+BY_BOTO3 = "ministack by boto3"
+"""moto is reached by boto3 too, but bears nothing at once: here the other sender is held to all of it."""
+
+STUB = "stub"
+"""The signed sender over HTTP without any engine: what holds everywhere, and what the stub of benches is held to."""
+
+ADAPTERS = ["simulated", "sqlite", "moto", STUB, *ENGINES, BY_BOTO3, *(["endpoint"] if ENDPOINT else [])]
 CONCURRENT = [name for name in ADAPTERS if name != "moto"]
 """moto has no lock: it loses acknowledged writes under concurrency."""
 
 
-def moto_store() -> DynamoStore:
-    """Return a store over moto, whose one thread keeps it from meeting itself. mock_aws must be active."""
+def moto_sender() -> Boto3Sender:
+    """Return a sender to moto, whose one thread keeps it from meeting itself. mock_aws must be active.
+
+    moto takes the place of what botocore sends, so no other sender can be held to it.
+    """
     boto3.DEFAULT_SESSION = _session()  # mock_aws forgets it at its end, as it forgets any
-    return DynamoStore(endpoint_url=None, region="us-east-1", table_prefix="test-", threads=1)
+    return Boto3Sender(endpoint_url=None, region="us-east-1", threads=1)
+
+
+def moto_store() -> DynamoStore:
+    """Return a store over moto. mock_aws must be active."""
+    return DynamoStore(moto_sender(), "test-")
 
 
 @cache
 def _session() -> boto3.session.Session:
-    """Return the session of all stores over moto: making one, and a first client of it, takes longer than most tests."""
+    """Return the session of all stores over boto3: making one, and a first client of it, takes longer than most tests."""
     return boto3.session.Session()
 
 
@@ -72,22 +91,42 @@ async def open_store(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, e
     elif name == "endpoint":
         async with dynamo_store(None if ENDPOINT == "aws" else ENDPOINT, SAMPLE) as store:
             yield store
+    elif name == STUB:
+        fake_credentials(monkeypatch)
+        async with serve_dynamodb() as url, dynamo_store(url, SAMPLE) as store:
+            yield store
+    elif name == BY_BOTO3:
+        fake_credentials(monkeypatch)
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", _session())
+        async with dynamo_store(engines.shared("ministack").url, SAMPLE, by_boto3=True) as store:
+            yield store
     else:
         fake_credentials(monkeypatch)
         async with dynamo_store(engines.shared(name).url, SAMPLE) as store:
             yield store
 
 
+def signed_sender(url: str | None, *, patience_s: float = ENGINE_TIMEOUT_S) -> SignedSender:
+    """Return the usual sender; `patience_s` is of the loop's seconds."""
+    patience = Patience(connect_s=patience_s, answer_s=patience_s)
+    return SignedSender(endpoint_url=url, region=REGION, clock=SystemClock(), patience=patience)
+
+
 @asynccontextmanager
-async def dynamo_store(url: str | None, spec: TableSpec) -> AsyncIterator[DynamoStore]:
+async def dynamo_store(
+    url: str | None, spec: TableSpec, *, by_boto3: bool = False, patience_s: float = ENGINE_TIMEOUT_S
+) -> AsyncIterator[DynamoStore]:
     """Yield a store with one table, whose name nobody else uses; it is deleted at the end."""
-    prefix = f"junctor-test-{uuid.uuid4().hex[:12]}-"
-    store = DynamoStore(endpoint_url=url, region=REGION, table_prefix=prefix, timeout_s=ENGINE_TIMEOUT_S)
+    if by_boto3:
+        sender: Sender = Boto3Sender(endpoint_url=url, region=REGION, timeout_s=patience_s)
+    else:
+        sender = signed_sender(url, patience_s=patience_s)
+    store = DynamoStore(sender, f"junctor-test-{uuid.uuid4().hex[:12]}-")
     await store.create([spec])
     try:
         yield store
     finally:
-        await store.calls.write(store.client.delete_table, TableName=store.name_of(spec))
+        await store.calls.write("DeleteTable", {"TableName": store.name_of(spec)})
         await store.close()
 
 

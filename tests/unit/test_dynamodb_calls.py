@@ -1,153 +1,124 @@
-"""What an error of DynamoDB means for the caller, and which calls are sent again."""
+"""What an answer of DynamoDB, or none, means for the caller, and which calls are sent again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    ParamValidationError,
-    ReadTimeoutError,
-)
-from moto import mock_aws
 
-from junctor.adapters.tables.dynamodb import DynamoTable
-from junctor.adapters.tables.dynamodb_calls import TRIES, Calls, RefusedCall, explain
+from junctor.adapters.tables.dynamodb import DynamoStore
+from junctor.adapters.tables.dynamodb_calls import TRIES, Calls, LastingError, RefusedCall, explain
+from junctor.adapters.tables.dynamodb_create import create_table
+from junctor.adapters.tables.dynamodb_sender import (
+    Answer,
+    Attributes,
+    Complaint,
+    ComplaintError,
+    Counted,
+    ExpiryState,
+    MalformedError,
+    NeverSentError,
+    Reason,
+    SendError,
+    TableState,
+    UnansweredError,
+    WantedKeys,
+)
 from junctor.ports.table import (
     Add,
     ConflictError,
+    Key,
     StoreError,
     ThrottledError,
     UnavailableError,
     UnknownOutcomeError,
     Update,
 )
-from tests.support.tables import KEY, SAMPLE, done, fake_credentials, item, moto_store, refused, stored
+from tests.support.pipeline import PATIENCE_S
+from tests.support.tables import KEY, SAMPLE, done, item, refused
 from tests.support.virtual_loop import run_virtual
 
+OLD: Attributes = {"pk": {"S": "P"}}
 
-def answer(code: str, status: int = 400, **more: object) -> ClientError:
+
+def told(code: str, status: int = 400, old: Attributes | None = None) -> ComplaintError:
     """Return an error that DynamoDB answered with."""
-    response = {"Error": {"Code": code, "Message": "secret words"}, "ResponseMetadata": {"HTTPStatusCode": status}, **more}
-    return ClientError(response, "PutItem")  # type: ignore[arg-type]
+    return ComplaintError(status, Complaint(f"com.amazonaws.dynamodb.v20120810#{code}", old))
 
 
-def cancelled(*codes: str, old: Mapping[str, object] | None = None) -> ClientError:
+def cancelled(*codes: str, old: Attributes | None = None) -> ComplaintError:
     """Return a cancelled transaction; the refused operations show this old item."""
-    reasons = [{"Code": code, **({"Item": old} if old and code == "ConditionalCheckFailed" else {})} for code in codes]
-    return answer("TransactionCanceledException", CancellationReasons=reasons)
+    reasons = [Reason(code, old if code == "ConditionalCheckFailed" else None) for code in codes]
+    return ComplaintError(400, Complaint("TransactionCanceledException", None, reasons))
 
 
-MEANINGS: list[tuple[ClientError | BotoCoreError, type[Exception], type[Exception]]] = [
-    (answer("ThrottlingException"), ThrottledError, ThrottledError),
-    (answer("ProvisionedThroughputExceededException"), ThrottledError, ThrottledError),
-    (answer("TransactionConflictException"), ConflictError, ConflictError),
-    (answer("TransactionInProgressException"), UnknownOutcomeError, UnknownOutcomeError),
-    (answer("ValidationException"), ValueError, ValueError),
-    (answer("IdempotentParameterMismatchException"), ValueError, ValueError),
-    (answer("AccessDeniedException"), UnavailableError, UnavailableError),
-    (answer("ResourceNotFoundException"), UnavailableError, UnavailableError),
-    (answer("InternalServerError", 500), UnavailableError, UnknownOutcomeError),
-    (answer("ServiceUnavailable", 503), UnavailableError, UnknownOutcomeError),
-    (ReadTimeoutError(endpoint_url="x"), UnavailableError, UnknownOutcomeError),
-    (ConnectionClosedError(endpoint_url="x"), UnavailableError, UnknownOutcomeError),
-    (EndpointConnectionError(endpoint_url="x"), UnavailableError, UnavailableError),
-    (ConnectTimeoutError(endpoint_url="x"), UnavailableError, UnavailableError),
-    (NoCredentialsError(), UnavailableError, UnavailableError),
-    (ParamValidationError(report="secret words"), ValueError, ValueError),
+MEANINGS: list[tuple[SendError, type[Exception], type[Exception]]] = [
+    (told("ThrottlingException"), ThrottledError, ThrottledError),
+    (told("ProvisionedThroughputExceededException"), ThrottledError, ThrottledError),
+    (told("TransactionConflictException"), ConflictError, ConflictError),
+    (told("TransactionInProgressException"), UnknownOutcomeError, UnknownOutcomeError),
+    (told("ValidationException"), ValueError, ValueError),
+    (told("IdempotentParameterMismatchException"), ValueError, ValueError),
+    (told("AccessDeniedException"), LastingError, LastingError),
+    (told("ResourceNotFoundException"), LastingError, LastingError),
+    (told("InternalServerError", 500), UnavailableError, UnknownOutcomeError),
+    (told("ServiceUnavailable", 503), UnavailableError, UnknownOutcomeError),
+    (told("", 502), UnavailableError, UnknownOutcomeError),
+    (told("ThrottlingException", 503), ThrottledError, ThrottledError),
+    (told("", 301), LastingError, LastingError),
+    (UnansweredError("secret words"), UnavailableError, UnknownOutcomeError),
+    (NeverSentError("our words"), UnavailableError, UnavailableError),
+    (NeverSentError("our words", lasting=True), LastingError, LastingError),
+    (MalformedError("secret words"), ValueError, ValueError),
     (cancelled("None", "TransactionConflict"), ConflictError, ConflictError),
     (cancelled("ConditionalCheckFailed", "TransactionConflict"), ConflictError, ConflictError),
     (cancelled("ThrottlingError", "None"), ThrottledError, ThrottledError),
     (cancelled("None", "ValidationError"), ValueError, ValueError),
     (cancelled("ValidationError", "ConditionalCheckFailed"), RefusedCall, RefusedCall),
-    (cancelled(), UnavailableError, UnavailableError),
+    (cancelled(), LastingError, LastingError),
 ]
 
 
 @pytest.mark.parametrize(("error", "reading", "writing"), MEANINGS, ids=lambda value: repr(value)[:60])
-def test_an_error_means_one_thing(
-    error: ClientError | BotoCoreError, reading: type[Exception], writing: type[Exception]
-) -> None:
+def test_an_error_means_one_thing(error: SendError, reading: type[Exception], writing: type[Exception]) -> None:
     """A write whose fate is unknown would be taken for refused and made again; or words of others would reach a caller."""
     for writes, expected in ((False, reading), (True, writing)):
-        told = explain(error, writes=writes)
-        assert isinstance(told, expected)
-        assert "secret" not in str(told)
+        meaning = explain(error, writes=writes)
+        assert isinstance(meaning, expected)
+        assert isinstance(meaning, LastingError) == (expected is LastingError)
+        assert "secret" not in str(meaning)
 
 
 def test_a_refusal_names_its_place_and_shows_the_item() -> None:
     """A caller could not look for his own id in the item that was in the way."""
-    old = {"pk": {"S": "P"}}
-    told = explain(cancelled("None", "ConditionalCheckFailed", "ConditionalCheckFailed", old=old), writes=True)
-    assert isinstance(told, RefusedCall)
-    assert (told.index, told.old) == (1, old)
-    told = explain(answer("ConditionalCheckFailedException", Item=old), writes=True)
-    assert isinstance(told, RefusedCall)
-    assert (told.index, told.old) == (0, old)
-    told = explain(answer("ConditionalCheckFailedException"), writes=True)
-    assert isinstance(told, RefusedCall)
-    assert told.old is None
+    meaning = explain(cancelled("None", "ConditionalCheckFailed", "ConditionalCheckFailed", old=OLD), writes=True)
+    assert isinstance(meaning, RefusedCall)
+    assert (meaning.index, meaning.old) == (1, OLD)
+    meaning = explain(told("ConditionalCheckFailedException", old=OLD), writes=True)
+    assert isinstance(meaning, RefusedCall)
+    assert (meaning.index, meaning.old) == (0, OLD)
+    nothings: list[Attributes | None] = [None, {}]
+    for nothing in nothings:
+        meaning = explain(told("ConditionalCheckFailedException", old=nothing), writes=True)
+        assert isinstance(meaning, RefusedCall)
+        assert meaning.old is None
 
 
-@pytest.mark.parametrize(
-    ("error", "sent"),
-    [
-        (answer("ThrottlingException"), TRIES),
-        (answer("TransactionConflictException"), TRIES),
-        (EndpointConnectionError(endpoint_url="x"), TRIES),
-        (ReadTimeoutError(endpoint_url="x"), 1),
-        (answer("InternalServerError", 500), 1),
-        (answer("AccessDeniedException"), 1),
-        (answer("ValidationException"), 1),
-        (NoCredentialsError(), 1),
-    ],
-    ids=lambda value: repr(value)[:60],
-)
-async def test_only_what_was_not_written_is_sent_again(error: ClientError | BotoCoreError, sent: int) -> None:
-    """An addition would be made twice; or a moment's throttling would fail a generation."""
-    calls = Calls(1, _NoPause())
-    tries: list[object] = []
+class _Scripted:
+    """Sends nothing: raises or returns what comes next, or what a function makes of the request."""
 
-    def send(**request: object) -> None:
-        tries.append(request)
-        raise error
+    def __init__(self, *outcomes: "SendError | Answer | Callable[[Mapping[str, object]], Answer]") -> None:
+        self._outcomes = list(outcomes)
+        self.sent: list[tuple[str, Mapping[str, object]]] = []
 
-    with pytest.raises((StoreError, ValueError)):
-        await calls.write(send, a=1)
-    assert tries == [{"a": 1}] * sent
-    await calls.close()
+    async def send(self, operation: str, request: Mapping[str, object]) -> Answer:
+        self.sent.append((operation, request))
+        outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
+        if isinstance(outcome, SendError):
+            raise outcome
+        return outcome if isinstance(outcome, Answer) else outcome(request)
 
-
-async def test_a_call_that_succeeds_at_last_is_answered() -> None:
-    """The tries after the first would be in vain."""
-    calls = Calls(1, _NoPause())
-    errors = [answer("ThrottlingException") for _ in range(TRIES - 1)]
-
-    def send() -> str:
-        if errors:
-            raise errors.pop()
-        return "answer"
-
-    assert await calls.write(send) == "answer"
-    await calls.close()
-
-
-def test_pauses_grow_to_a_bound() -> None:
-    """Callers in each other's way would meet again and again, or wait for ever."""
-    calls = Calls(1, _FullPause())
-
-    async def waited(attempt: int) -> float:
-        began = asyncio.get_running_loop().time()
-        await calls.pause(attempt)
-        return asyncio.get_running_loop().time() - began
-
-    pauses = [run_virtual(waited(attempt)) for attempt in range(1, TRIES)]
-    assert pauses == pytest.approx([0.01, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2])
+    async def close(self) -> None:
+        """Have nothing to close."""
 
 
 class _NoPause:
@@ -160,101 +131,156 @@ class _FullPause:
         return high
 
 
-@pytest.fixture
-async def table(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DynamoTable]:
-    """Return the sample table over moto, whose client a test may tamper with."""
-    fake_credentials(monkeypatch)
-    with mock_aws():
-        store = moto_store()
-        await store.create([SAMPLE])
-        yield store.table(SAMPLE)
-        await store.close()
+@pytest.mark.parametrize(
+    ("error", "writes", "reads"),
+    [
+        (told("ThrottlingException"), TRIES, TRIES),
+        (told("TransactionConflictException"), TRIES, TRIES),
+        (NeverSentError("our words"), TRIES, TRIES),
+        (UnansweredError(), 1, TRIES),
+        (told("InternalServerError", 500), 1, TRIES),
+        (told("AccessDeniedException"), 1, 1),
+        (told("ValidationException"), 1, 1),
+        (NeverSentError("our words", lasting=True), 1, 1),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+async def test_only_what_was_not_written_is_sent_again(error: SendError, writes: int, reads: int) -> None:
+    """An addition would be made twice; or a moment's throttling would fail a generation."""
+    for call, expected in (("write", writes), ("read", reads)):
+        sender = _Scripted(error)
+        with pytest.raises((StoreError, ValueError)):
+            await getattr(Calls(sender, _NoPause()), call)("UpdateItem", {"a": 1})
+        assert sender.sent == [("UpdateItem", {"a": 1})] * expected
 
 
-async def test_a_put_whose_first_try_was_applied_shows_ones_own_item(
-    table: DynamoTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_call_that_succeeds_at_last_is_answered() -> None:
+    """The tries after the first would be in vain."""
+    errors = [told("ThrottlingException") for _ in range(TRIES - 1)]
+    assert await Calls(_Scripted(*errors, Answer(item=OLD)), _NoPause()).write("PutItem", {}) == Answer(item=OLD)
+
+
+def test_pauses_grow_to_a_bound() -> None:
+    """Callers in each other's way would meet again and again, or wait for ever."""
+    calls = Calls(_Scripted(Answer()), _FullPause())
+
+    async def waited(attempt: int) -> float:
+        began = asyncio.get_running_loop().time()
+        await calls.pause(attempt)
+        return asyncio.get_running_loop().time() - began
+
+    pauses = [run_virtual(waited(attempt)) for attempt in range(1, TRIES)]
+    assert pauses == pytest.approx([0.01, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2])
+
+
+def _store(*outcomes: "SendError | Answer | Callable[[Mapping[str, object]], Answer]") -> tuple[DynamoStore, _Scripted]:
+    sender = _Scripted(*outcomes)
+    store = DynamoStore(sender, "test-")
+    store.calls._dice = _NoPause()
+    return store, sender
+
+
+async def test_a_put_whose_first_try_was_applied_shows_ones_own_item() -> None:
     """A lease would be taken for another owner's, and its money lost until it expires."""
-    put = table._client.put_item
-
-    def put_and_throttle(**request: object) -> object:
-        put(**request)  # type: ignore[arg-type]
-        raise answer("ThrottlingException")
-
-    monkeypatch.setattr(table._client, "put_item", put_and_throttle)
-    assert refused(await table.put_new(item(owner="me"))).old == item(owner="me")
+    mine: Attributes = {"pk": {"S": "P"}, "sk": {"S": "S"}, "owner": {"S": "me"}}
+    store, sender = _store(told("ThrottlingException"), told("ConditionalCheckFailedException", old=mine))
+    assert refused(await store.table(SAMPLE).put_new(item(owner="me"))).old == item(owner="me")
+    assert len(sender.sent) == 2
 
 
-async def test_what_a_batch_left_undone_is_sent_again(table: DynamoTable, monkeypatch: pytest.MonkeyPatch) -> None:
+def _entries(request: Mapping[str, object]) -> Sequence[dict[str, object]]:
+    wanted = request["RequestItems"]
+    assert isinstance(wanted, dict)
+    entries = wanted["test-sample"]
+    return entries if isinstance(entries, list) else entries["Keys"]
+
+
+async def test_what_a_batch_left_undone_is_sent_again() -> None:
     """Items that DynamoDB put off would be lost without a word."""
-    write, get = table._client.batch_write_item, table._client.batch_get_item
+    written: list[object] = []
 
-    def write_one(RequestItems: dict[str, list[object]], **more: object) -> object:  # noqa: N803 - boto3's word
-        ((name, entries),) = RequestItems.items()
-        write(RequestItems={name: entries[:1]}, **more)  # type: ignore[dict-item, arg-type]
-        return {"UnprocessedItems": {name: entries[1:]} if entries[1:] else {}}
+    def write_one(request: Mapping[str, object]) -> Answer:
+        first, *rest = _entries(request)
+        written.append(first)
+        return Answer(unprocessed_items={"test-sample": rest} if rest else {}, consumed_capacity=[Counted(1.0), None])
 
-    def get_one(RequestItems: dict[str, dict[str, list[object]]], **more: object) -> object:  # noqa: N803 - boto3's word
-        ((name, wanted),) = RequestItems.items()
-        found = get(RequestItems={name: {**wanted, "Keys": wanted["Keys"][:1]}}, **more)  # type: ignore[dict-item, arg-type]
-        rest = {name: {**wanted, "Keys": wanted["Keys"][1:]}} if wanted["Keys"][1:] else {}
-        return {**found, "UnprocessedKeys": rest}
-
-    monkeypatch.setattr(table._calls, "_dice", _NoPause())
-    monkeypatch.setattr(table._client, "batch_write_item", write_one)
-    monkeypatch.setattr(table._client, "batch_get_item", get_one)
+    store, _ = _store(write_one)
     items = [item(sort=str(number)) for number in range(5)]
-    await table.batch_put(items)
-    found = (await table.batch_get([type(KEY)("P", str(number)) for number in range(5)])).items
+    assert (await store.table(SAMPLE).batch_put(items)).write_units == 5
+    assert [str(entry).count("PutRequest") for entry in written] == [1] * 5
+    assert len({str(entry) for entry in written}) == 5
+
+    def get_one(request: Mapping[str, object]) -> Answer:
+        first, *rest = _entries(request)
+        left = {"test-sample": WantedKeys(rest)} if rest else {}  # type: ignore[arg-type] # keys are items
+        return Answer(responses={"test-sample": [first]}, unprocessed_keys=left)  # type: ignore[list-item] # the same
+
+    store, _ = _store(get_one)
+    found = (await store.table(SAMPLE).batch_get([Key("P", str(number)) for number in range(5)])).items
     assert sorted(map(repr, found)) == sorted(map(repr, items))
 
 
-async def test_a_batch_that_never_gets_on_gives_up(table: DynamoTable, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_that_never_gets_on_gives_up() -> None:
     """A throttled table would hold its callers for ever; or half a batch would be called nothing."""
-    write = table._client.batch_write_item
     progress = [0]
 
-    def write_nothing(RequestItems: dict[str, list[object]], **more: object) -> object:  # noqa: N803 - boto3's word
-        ((name, entries),) = RequestItems.items()
-        done_now, rest = entries[: progress[0]], entries[progress[0] :]
-        progress[0] = 0
-        if done_now:
-            write(RequestItems={name: done_now}, **more)  # type: ignore[dict-item, arg-type]
-        return {"UnprocessedItems": {name: rest}}
+    def write_nothing(request: Mapping[str, object]) -> Answer:
+        rest = list(_entries(request))[progress.pop() if progress else 0 :]
+        return Answer(unprocessed_items={"test-sample": rest})
 
-    monkeypatch.setattr(table._calls, "_dice", _NoPause())
-    monkeypatch.setattr(table._client, "batch_write_item", write_nothing)
+    table = _store(write_nothing)[0].table(SAMPLE)
     with pytest.raises(ThrottledError):
         await table.batch_put([item()])
-    progress[0] = 1
+    progress.append(1)
     with pytest.raises(UnknownOutcomeError):
         await table.batch_put([item(), item(sort="other")])
 
+    async def too_much() -> None:
+        await _store(lambda request: Answer(unprocessed_items={"test-sample": [*_entries(request)] * 2}))[0].table(
+            SAMPLE
+        ).batch_put([item()])
 
-async def test_a_transaction_carries_its_token(table: DynamoTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(ThrottledError):
+            await too_much()
+
+
+async def test_a_transaction_carries_its_token() -> None:
     """DynamoDB could not tell a repeated transaction, or would refuse a token that is too long."""
-    tokens: list[str] = []
-    transact = table._client.transact_write_items
-
-    def note(ClientRequestToken: str, **more: object) -> object:  # noqa: N803 - boto3's word
-        tokens.append(ClientRequestToken)
-        return transact(ClientRequestToken=ClientRequestToken, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(table._client, "transact_write_items", note)
+    store, sender = _store(Answer())
     for token in ("short", "l" * 37, "l" * 38, "é"):
-        done(await table.transact([Update(KEY, (), (Add("count", 1),))], token))
+        done(await store.table(SAMPLE).transact([Update(KEY, (), (Add("count", 1),))], token))
+    tokens = [str(request["ClientRequestToken"]) for _, request in sender.sent]
     assert len(set(tokens)) == 4
     assert all(len(token) <= 36 and token.isascii() for token in tokens)
-    assert await stored(table) == item(count=4)
 
 
-def test_a_store_without_botocores_own_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library would silently send an addition again whose first try was applied."""
-    fake_credentials(monkeypatch)
-    with mock_aws():
-        store = moto_store()
-        assert store.client.meta.config.retries == {  # type: ignore[attr-defined]  # set when it is made
-            "total_max_attempts": 1,
-            "mode": "standard",
-        }
-        asyncio.run(store.close())
+@pytest.mark.parametrize("made", [Answer(), told("ResourceInUseException")], ids=["new", "there"])
+def test_a_table_is_waited_for(made: Answer | ComplaintError) -> None:
+    """A deployment's first calls would fail; or its second start would, or expired items would stay for ever."""
+    sender = _Scripted(
+        made,
+        told("ResourceNotFoundException"),
+        Answer(table=TableState("CREATING")),
+        Answer(table=TableState("ACTIVE")),
+        Answer(time_to_live_description=ExpiryState("DISABLED")),
+        told("ValidationException"),
+    )
+    run_virtual(create_table(Calls(sender, _NoPause()), "test-sample", SAMPLE))
+    looks = ["DescribeTable"] * 3
+    assert [name for name, _ in sender.sent] == ["CreateTable", *looks, "DescribeTimeToLive", "UpdateTimeToLive"]
+
+
+def test_a_table_that_cannot_be_made_is_an_error() -> None:
+    """Whoever may not make tables, or waits for one that never comes, would wait for ever or go on without."""
+    for outcomes in ((told("AccessDeniedException"),), (Answer(), told("AccessDeniedException")), (Answer(),)):
+        with pytest.raises(UnavailableError):
+            run_virtual(create_table(Calls(_Scripted(*outcomes), _NoPause()), "test-sample", SAMPLE))
+
+
+async def test_an_update_whose_answer_makes_no_sense_was_done() -> None:
+    """A debit that was taken would be called a mistake of the caller's."""
+    strange: Attributes = {"pk": {"S": "P"}, "sk": {"S": "S"}, "sum": {"NS": ["1"]}}
+    store, _ = _store(Answer(attributes=strange))
+    with pytest.raises(UnknownOutcomeError):
+        await store.table(SAMPLE).update(KEY, [], [Add("count", 1)])

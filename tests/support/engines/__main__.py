@@ -37,7 +37,7 @@ def main() -> int:
             status = 1 if required() else status
             continue
         began = time.monotonic()
-        with _alone(place):
+        with alone(place):
             if place.installed:
                 print(f"{name} is here")
                 continue
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 @contextmanager
-def _alone(place: Place) -> Iterator[None]:
+def alone(place: Place) -> Iterator[None]:
     """Keep a second installation of the same engine waiting."""
     place.folder.parent.mkdir(parents=True, exist_ok=True)
     with place.folder.with_suffix(".lock").open("w") as lock:
@@ -59,16 +59,16 @@ def _alone(place: Place) -> Iterator[None]:
 
 
 def _install_ministack(place: Place) -> None:
-    _run(sys.executable, "-m", "venv", str(place.folder / "venv"))
-    _run(str(place.program), "-m", "pip", "install", "-q", "--require-hashes", "-r", str(REQUIREMENTS))
+    run(sys.executable, "-m", "venv", str(place.folder / "venv"))
+    run(str(place.program), "-m", "pip", "install", "-q", "--require-hashes", "-r", str(REQUIREMENTS))
 
 
 def _install_dynoxide(place: Place) -> None:
     chosen = ("--version", CRATE_VERSION, "--no-default-features", "--features", CRATE_FEATURES, "--locked")
-    _run("cargo", "install", "--quiet", CRATE, *chosen, "--root", str(place.folder))
+    run("cargo", "install", "--quiet", CRATE, *chosen, "--root", str(place.folder))
 
 
-def _run(*command: str) -> None:
+def run(*command: str) -> None:
     """Run a step. Raises CalledProcessError or TimeoutExpired."""
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, timeout=LONGEST_S, check=True)

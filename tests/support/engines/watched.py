@@ -10,7 +10,6 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -114,11 +113,14 @@ class EngineStore(WatchedStore):
 
     async def scan(self) -> list[Item]:
         """Read all items, while nobody writes, and make them the mirror."""
-        scan = partial(
-            self.engine.client.get_paginator("scan").paginate, TableName=self.engine.name_of(CORE), ConsistentRead=True
-        )
-        pages = await asyncio.to_thread(lambda: list(scan()))
-        items: list[Item] = [decode_item(item) for page in pages for item in page["Items"]]
+        items: list[Item] = []
+        request: dict[str, object] = {"TableName": self.engine.name_of(CORE), "ConsistentRead": True}
+        while True:
+            page = await self.engine.calls.read("Scan", request)
+            items += [decode_item(item) for item in page.items]
+            if page.last_evaluated_key is None:
+                break
+            request["ExclusiveStartKey"] = page.last_evaluated_key
         self.mirror.clear()
         for item in items:
             self._see(item)

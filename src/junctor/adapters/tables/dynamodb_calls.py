@@ -1,4 +1,4 @@
-"""One call to DynamoDB: sent from a small pool of threads, tried again where nothing was written, its errors told in our words.
+"""One call to DynamoDB: sent until it is answered, as far as nothing was written, its errors told in our words.
 
 An error says one of three things: the request was judged and refused (`RefusedCall`, with the items that DynamoDB sends along),
 nothing was written (ThrottledError, ConflictError, UnavailableError: tried again with full jitter), or a write was sent and its
@@ -7,28 +7,20 @@ fate is not known (UnknownOutcomeError: never tried again here). Text of others 
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Protocol, TypeAlias, TypeVar, cast
+from collections.abc import Mapping
+from typing import Protocol
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    HTTPClientError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    ProxyConnectionError,
+from junctor.adapters.tables.dynamodb_sender import (
+    Answer,
+    Attributes,
+    Complaint,
+    ComplaintError,
+    MalformedError,
+    NeverSentError,
+    Sender,
+    SendError,
 )
-
 from junctor.ports.table import ConflictError, StoreError, ThrottledError, UnavailableError, UnknownOutcomeError
-
-_Sent = TypeVar("_Sent")
-
-Attributes: TypeAlias = Mapping[str, Mapping[str, object]]
 
 TRIES = 8
 """How often a call is sent before its error is passed on."""
@@ -52,7 +44,6 @@ _MALFORMED = {
     "ItemCollectionSizeLimitExceeded",
 }
 _CONDITION = {"ConditionalCheckFailed", "ConditionalCheckFailedException"}
-_NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 _SERVER_ERROR = 500
 
 
@@ -65,8 +56,15 @@ class RefusedCall(Exception):
         self.old = old
 
 
-class _Lasting(UnavailableError):
-    """Nothing was written, and trying again would not help: no such table, no permission, no credentials."""
+class LastingError(UnavailableError):
+    """Nothing was written, and trying again would not help: no such table, no permission, no credentials.
+
+    `code` is DynamoDB's name for it, empty if it said nothing.
+    """
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Dice(Protocol):
@@ -77,94 +75,83 @@ class Dice(Protocol):
 
 
 class Calls:
-    """Sends calls from at most `threads` threads."""
+    """Sends calls."""
 
-    def __init__(self, threads: int, dice: Dice | None = None) -> None:
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="dynamodb")
+    def __init__(self, sender: Sender, dice: Dice | None = None) -> None:
+        self._sender = sender
         self._dice = dice if dice is not None else random.SystemRandom()
 
-    async def read(self, send: Callable[..., _Sent], **request: object) -> _Sent:
+    async def read(self, operation: str, request: Mapping[str, object]) -> Answer:
         """Send a read until it is answered. Raises ThrottledError, UnavailableError, ValueError."""
-        return await self._call(send, request, writes=False)
+        return await self._call(operation, request, writes=False)
 
-    async def write(self, send: Callable[..., _Sent], **request: object) -> _Sent:
+    async def write(self, operation: str, request: Mapping[str, object]) -> Answer:
         """Send a write until it is answered or its fate is not known. Raises StoreError, ValueError, RefusedCall."""
-        return await self._call(send, request, writes=True)
+        return await self._call(operation, request, writes=True)
 
     async def pause(self, attempt: int) -> None:
         """Wait before the next attempt, counted from 1: full jitter below a bound that doubles."""
         await asyncio.sleep(self._dice.uniform(0.0, min(PAUSE_MAX_S, FIRST_PAUSE_S * 2 ** (attempt - 1))))
 
     async def close(self) -> None:
-        """Finish what was sent and end the threads."""
-        await asyncio.to_thread(self._executor.shutdown)
+        """Wait for what was sent, and let go of what sends."""
+        await self._sender.close()
 
-    async def _call(self, send: Callable[..., _Sent], request: Mapping[str, object], *, writes: bool) -> _Sent:
+    async def _call(self, operation: str, request: Mapping[str, object], *, writes: bool) -> Answer:
         attempt = 1
         while True:
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._executor, partial(send, **request))
-            except (ClientError, BotoCoreError) as error:
+                return await self._sender.send(operation, request)
+            except SendError as error:
                 told = explain(error, writes=writes)
-                again = isinstance(told, (ThrottledError, ConflictError, UnavailableError)) and not isinstance(told, _Lasting)
+                again = isinstance(told, (ThrottledError, ConflictError, UnavailableError)) and not isinstance(
+                    told, LastingError
+                )
                 if not again or attempt == TRIES:
                     raise told from error
             await self.pause(attempt)
             attempt += 1
 
 
-def explain(error: ClientError | BotoCoreError, *, writes: bool) -> Exception:
-    """Say in our words what an error of botocore means."""
-    if isinstance(error, ClientError):
-        return _explain_answer(error, writes=writes)
-    if isinstance(error, ParamValidationError):
+def explain(error: SendError, *, writes: bool) -> Exception:
+    """Say in our words what it means that a request was not done."""
+    if isinstance(error, ComplaintError):
+        return _explain_complaint(error.status, error.complaint, writes=writes)
+    if isinstance(error, NeverSentError):
+        return LastingError(str(error)) if error.lasting else UnavailableError(str(error))
+    if isinstance(error, MalformedError):
         return ValueError("the request is malformed")
-    if isinstance(error, _NEVER_SENT):
-        return UnavailableError("the table cannot be reached")
-    if isinstance(error, HTTPClientError):
-        return _fate(writes=writes)
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-        return _Lasting(
-            "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (a local engine takes any value)"
-        )
-    # Configuration, an endpoint that cannot be found: it never came to sending.
-    return _Lasting("the table cannot be used with this configuration")
+    return _fate(writes=writes)
 
 
-def _explain_answer(error: ClientError, *, writes: bool) -> Exception:
-    answer = error.response
-    code = str(answer.get("Error", {}).get("Code", ""))
+def _explain_complaint(status: int, complaint: Complaint, *, writes: bool) -> Exception:
+    code = complaint.code
     if code == "TransactionCanceledException":
-        return _explain_cancellation(answer)
+        return _explain_cancellation(complaint)
     if code in _CONDITION:
-        return RefusedCall(0, _old(answer))
+        return RefusedCall(0, complaint.item or None)
     if code == "TransactionInProgressException":
         return UnknownOutcomeError("a transaction with this token is still being worked on")
     told = _told(code)
     if told is not None:
         return told
-    if int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", _SERVER_ERROR)) >= _SERVER_ERROR:
+    if status >= _SERVER_ERROR:
         return _fate(writes=writes)
-    return _Lasting("the table refuses this caller or is not there")
+    return LastingError("the table refuses this caller or is not there", code)
 
 
-def _explain_cancellation(answer: Mapping[str, object]) -> Exception:
+def _explain_cancellation(complaint: Complaint) -> Exception:
     """Say why a transaction was cancelled (API reference: CancellationReasons, in the order of its operations)."""
-    reasons = answer.get("CancellationReasons")
-    listed: list[Mapping[str, object]] = reasons if isinstance(reasons, list) else []
-    errors = [_told(str(reason.get("Code"))) for reason in listed]
+    reasons = complaint.cancellation_reasons or []
+    errors = [_told(reason.code or "") for reason in reasons]
     # What was in the way of one operation may have kept an earlier condition from being judged: try again first.
     for error in errors:
         if isinstance(error, (ConflictError, ThrottledError)):
             return error
-    for index, reason in enumerate(listed):
-        if reason.get("Code") in _CONDITION:
-            return RefusedCall(index, _old(reason))
-    return next((error for error in errors if error is not None), _Lasting("the transaction was cancelled"))
-
-
-def _old(reason: Mapping[str, object]) -> Attributes | None:
-    return cast("Attributes | None", reason.get("Item")) or None
+    for index, reason in enumerate(reasons):
+        if reason.code in _CONDITION:
+            return RefusedCall(index, reason.item or None)
+    return next((error for error in errors if error is not None), LastingError("the transaction was cancelled"))
 
 
 def _told(code: str) -> StoreError | ValueError | None:

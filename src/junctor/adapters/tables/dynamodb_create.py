@@ -1,40 +1,52 @@
 """Makes a table on DynamoDB from its spec, for development and tests; a deployment's tables come from template.yaml."""
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
+from junctor.adapters.tables.dynamodb_calls import Calls, LastingError
+from junctor.ports.table import PARTITION, SORT, TableSpec, UnavailableError
 
-from junctor.ports.table import PARTITION, SORT, TableSpec
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import CreateTableInputTypeDef, KeySchemaElementTypeDef
-
-POLL_S = 1
+POLL_S = 1.0
 """How long to wait between two looks at a table that is being made."""
 
 POLLS_MAX = 120
 
 
-def create_table(client: "DynamoDBClient", name: str, spec: TableSpec) -> None:
-    """Make a table where it is missing, and wait until it can be used. Raises botocore's errors."""
-    with _ignoring("ResourceInUseException"):
-        client.create_table(**_request(name, spec))
-    client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": POLL_S, "MaxAttempts": POLLS_MAX})
+async def create_table(calls: Calls, name: str, spec: TableSpec) -> None:
+    """Make a table where it is missing, and wait until it can be used. Raises StoreError, ValueError."""
+    try:
+        await calls.write("CreateTable", _request(name, spec))
+    except LastingError as error:
+        if error.code != "ResourceInUseException":
+            raise
+    await _usable(calls, name)
     if spec.ttl is None:
         return
-    known = client.describe_time_to_live(TableName=name).get("TimeToLiveDescription", {})
-    if known.get("TimeToLiveStatus") not in {"ENABLED", "ENABLING"}:
+    known = await calls.read("DescribeTimeToLive", {"TableName": name})
+    if known.time_to_live_description.time_to_live_status not in {"ENABLED", "ENABLING"}:
+        expiry = {"Enabled": True, "AttributeName": spec.ttl}
         # Another process may have been quicker: then DynamoDB says that there is nothing to change.
-        with _ignoring("ValidationException"):
-            client.update_time_to_live(TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": spec.ttl})
+        with contextlib.suppress(ValueError):
+            await calls.write("UpdateTimeToLive", {"TableName": name, "TimeToLiveSpecification": expiry})
 
 
-def _request(name: str, spec: TableSpec) -> "CreateTableInputTypeDef":
+async def _usable(calls: Calls, name: str) -> None:
+    """Wait until a table can be used. Raises StoreError."""
+    for _ in range(POLLS_MAX):
+        try:
+            if (await calls.read("DescribeTable", {"TableName": name})).table.table_status == "ACTIVE":
+                return
+        except LastingError as error:
+            # A table that was made a moment ago may not be known everywhere.
+            if error.code != "ResourceNotFoundException":
+                raise
+        await asyncio.sleep(POLL_S)
+    raise UnavailableError("a table is not ready to be used")
+
+
+def _request(name: str, spec: TableSpec) -> dict[str, object]:
     attributes = {PARTITION, SORT, *(attribute for index in spec.indexes for attribute in (index.partition, index.sort))}
-    request: CreateTableInputTypeDef = {
+    request: dict[str, object] = {
         "TableName": name,
         "AttributeDefinitions": [{"AttributeName": attribute, "AttributeType": "S"} for attribute in sorted(attributes)],
         "KeySchema": _key_schema(PARTITION, SORT),
@@ -54,14 +66,5 @@ def _request(name: str, spec: TableSpec) -> "CreateTableInputTypeDef":
     return request
 
 
-def _key_schema(partition: str, sort: str) -> "list[KeySchemaElementTypeDef]":
+def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
-
-
-@contextlib.contextmanager
-def _ignoring(code: str) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        if error.response.get("Error", {}).get("Code") != code:
-            raise

@@ -2,11 +2,15 @@
 
 Every name and every value goes by placeholder, so no attribute name can be a reserved word or change what an expression means.
 The answers are the parts of a request (API reference: UpdateItem, TransactWriteItems, Query); a part without content is left
-out, because DynamoDB refuses empty ones.
+out, because DynamoDB refuses empty ones. Words depend on the kinds and attributes only, of which there are few, and are kept;
+what is made anew for each request is its values.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias, assert_never
+from functools import lru_cache
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from junctor.adapters.tables.dynamodb_values import encode_item, encode_value
 from junctor.adapters.tables.paging import Place
@@ -17,7 +21,6 @@ from junctor.ports.table import (
     Add,
     AtLeast,
     Change,
-    Check,
     Condition,
     Delete,
     Equals,
@@ -27,16 +30,28 @@ from junctor.ports.table import (
     Operation,
     PutNew,
     Query,
-    Remove,
     Set,
     Update,
-    Value,
 )
 
 Parts: TypeAlias = dict[str, object]
 
-OLD_ON_REFUSAL = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-"""Asks for the item as found when a condition does not hold."""
+_WORDS_KEPT = 1_024
+_KINDS: dict[str, dict[str, object]] = {kind: {"S": kind} for kind in ("S", "N", "B", "BOOL")}
+"""The types that a condition can ask for, as values."""
+
+_Shape: TypeAlias = tuple[tuple[type[Condition | Change], str], ...]
+"""Kinds and attributes of conditions or changes, without their values."""
+
+_FREE: _Shape = ((Absent, PARTITION),)
+"""The key is free."""
+
+
+class _Words(Struct, frozen=True):
+    """A request's expressions and names, and the placeholders of its values: first the changes', then the conditions'."""
+
+    parts: Parts
+    values: tuple[str, ...]
 
 
 class _Placeholders:
@@ -44,61 +59,57 @@ class _Placeholders:
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
-        self._values: dict[str, dict[str, object]] = {}
+        self.values: list[str] = []
 
     def name(self, attribute: str) -> str:
         return self._names.setdefault(attribute, f"#n{len(self._names)}")
 
-    def value(self, value: Value) -> str:
-        placeholder = f":v{len(self._values)}"
-        self._values[placeholder] = encode_value(value)
-        return placeholder
+    def value(self) -> str:
+        self.values.append(f":v{len(self.values)}")
+        return self.values[-1]
 
-    def parts(self) -> Parts:
-        parts: Parts = {}
-        if self._names:
-            parts["ExpressionAttributeNames"] = {placeholder: name for name, placeholder in self._names.items()}
-        if self._values:
-            parts["ExpressionAttributeValues"] = self._values
-        return parts
+    def names(self) -> Parts:
+        if not self._names:
+            return {}
+        return {"ExpressionAttributeNames": {placeholder: name for name, placeholder in self._names.items()}}
 
 
-def key_part(key: Key) -> dict[str, dict[str, str]]:
+def key_part(key: Key) -> dict[str, dict[str, object]]:
     """Write a key."""
     return {PARTITION: {"S": key.partition}, SORT: {"S": key.sort}}
 
 
 def operation_parts(operation: Operation) -> tuple[str, Parts]:
     """Write one write: its name within a transaction, and all parts but the table's name."""
-    names = _Placeholders()
-    match operation:
-        case PutNew(item):
-            free = f"attribute_not_exists({names.name(PARTITION)})"
-            return "Put", {"Item": encode_item(item), "ConditionExpression": free, **names.parts(), **OLD_ON_REFUSAL}
-        case Update(key, conditions, changes):
-            parts = {"Key": key_part(key), "UpdateExpression": _update(names, changes), **_condition(names, conditions)}
-            return "Update", {**parts, **names.parts(), **OLD_ON_REFUSAL}
-        case Delete(key, conditions):
-            parts = {"Key": key_part(key), **_condition(names, conditions)}
-            return "Delete", {**parts, **names.parts(), **OLD_ON_REFUSAL}
-        case Check(key, conditions):
-            parts = {"Key": key_part(key), **_condition(names, conditions)}
-            return "ConditionCheck", {**parts, **names.parts(), **OLD_ON_REFUSAL}
-        case _:
-            assert_never(operation)
+    if isinstance(operation, PutNew):
+        return "Put", {"Item": encode_item(operation.item), **_words(_FREE, ()).parts}
+    if isinstance(operation, Update):
+        name, changes = "Update", operation.changes
+    else:
+        name, changes = ("Delete" if isinstance(operation, Delete) else "ConditionCheck"), ()
+    conditions = operation.conditions
+    words = _words(_shape(conditions), _shape(changes))
+    parts = {"Key": key_part(operation.key), **words.parts}
+    if words.values:
+        values = [*_change_values(changes), *_condition_values(conditions)]
+        parts["ExpressionAttributeValues"] = dict(zip(words.values, values, strict=True))
+    return name, parts
 
 
 def query_parts(index: IndexSpec | None, query: Query, start: Place | None) -> Parts:
     """Write a query, all parts but the table's name."""
     names = _Placeholders()
     partition, sort = (PARTITION, SORT) if index is None else (index.partition, index.sort)
-    clauses = [f"{names.name(partition)} = {names.value(query.partition)}"]
+    clauses = [f"{names.name(partition)} = {names.value()}"]
+    values = [query.partition]
     if query.between is not None:
-        low, high = query.between
-        clauses.append(f"{names.name(sort)} BETWEEN {names.value(low)} AND {names.value(high)}")
+        clauses.append(f"{names.name(sort)} BETWEEN {names.value()} AND {names.value()}")
+        values += query.between
     elif query.prefix:
-        clauses.append(f"begins_with({names.name(sort)}, {names.value(query.prefix)})")
-    parts: Parts = {"KeyConditionExpression": " AND ".join(clauses), **names.parts()}
+        clauses.append(f"begins_with({names.name(sort)}, {names.value()})")
+        values.append(query.prefix)
+    parts: Parts = {"KeyConditionExpression": " AND ".join(clauses), **names.names()}
+    parts["ExpressionAttributeValues"] = {name: {"S": value} for name, value in zip(names.values, values, strict=True)}
     parts["ScanIndexForward"] = not query.descending
     parts["ConsistentRead"] = query.consistent
     if index is not None:
@@ -111,47 +122,68 @@ def query_parts(index: IndexSpec | None, query: Query, start: Place | None) -> P
     return parts
 
 
-def _condition(names: _Placeholders, conditions: Sequence[Condition]) -> Parts:
-    if not conditions:
-        return {}
-    return {"ConditionExpression": " AND ".join(_clause(names, condition) for condition in conditions)}
+def _shape(typed: Sequence[Condition | Change]) -> _Shape:
+    return tuple([(type(one), one.attribute) for one in typed])
 
 
-def _clause(names: _Placeholders, condition: Condition) -> str:
-    name = names.name(condition.attribute)
-    match condition:
-        case Exists():
-            return f"attribute_exists({name})"
-        case Absent():
-            return f"attribute_not_exists({name})"
-        case Equals(_, value):
-            return f"{_has_type(names, name, value)} AND {name} = {names.value(value)}"
-        case AtLeast(_, bound):
-            return f"{_has_type(names, name, bound)} AND {name} >= {names.value(bound)}"
-        case _:
-            assert_never(condition)
+def _change_values(changes: Sequence[Change]) -> list[dict[str, object]]:
+    """Return the values of changes, in their order."""
+    values: list[dict[str, object]] = []
+    for change in changes:
+        if isinstance(change, Set):
+            values.append(encode_value(change.value))
+        elif isinstance(change, Add):
+            values.append({"N": str(change.amount)})
+    return values
 
 
-def _has_type(names: _Placeholders, name: str, value: Value) -> str:
+def _condition_values(conditions: Sequence[Condition]) -> list[dict[str, object]]:
+    """Return the values of conditions, in their order, each after its type."""
+    values: list[dict[str, object]] = []
+    for condition in conditions:
+        if isinstance(condition, Equals):
+            value = encode_value(condition.value)
+            (kind,) = value
+            values += (_KINDS[kind], value)
+        elif isinstance(condition, AtLeast):
+            values += (_KINDS["N"], {"N": str(condition.bound)})
+    return values
+
+
+@lru_cache(_WORDS_KEPT)
+def _words(conditions: _Shape, changes: _Shape) -> _Words:
+    """Write expressions for these kinds and attributes, and ask for the item as found when a condition does not hold."""
+    names = _Placeholders()
+    parts: Parts = {}
+    if changes:
+        parts["UpdateExpression"] = _update(names, changes)
+    if conditions:
+        parts["ConditionExpression"] = " AND ".join([_clause(names, kind, attribute) for kind, attribute in conditions])
+    parts |= names.names() | {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    return _Words(parts, tuple(names.values))
+
+
+def _clause(names: _Placeholders, kind: type[Condition | Change], attribute: str) -> str:
+    name = names.name(attribute)
+    if kind is Exists:
+        return f"attribute_exists({name})"
+    if kind is Absent:
+        return f"attribute_not_exists({name})"
     # DynamoDB compares nothing across types, but not every engine that speaks its API is so strict: True is not 1 on any.
-    (kind,) = encode_value(value)
-    return f"attribute_type({name}, {names.value(kind)})"
+    return f"attribute_type({name}, {names.value()}) AND {name} {'=' if kind is Equals else '>='} {names.value()}"
 
 
-def _update(names: _Placeholders, changes: Sequence[Change]) -> str:
+def _update(names: _Placeholders, changes: _Shape) -> str:
     sets: list[str] = []
     adds: list[str] = []
     removes: list[str] = []
-    for change in changes:
-        name = names.name(change.attribute)
-        match change:
-            case Set(_, value):
-                sets.append(f"{name} = {names.value(value)}")
-            case Add(_, amount):
-                adds.append(f"{name} {names.value(amount)}")
-            case Remove():
-                removes.append(name)
-            case _:
-                assert_never(change)
+    for kind, attribute in changes:
+        name = names.name(attribute)
+        if kind is Set:
+            sets.append(f"{name} = {names.value()}")
+        elif kind is Add:
+            adds.append(f"{name} {names.value()}")
+        else:
+            removes.append(name)
     clauses = (("SET", sets), ("ADD", adds), ("REMOVE", removes))
     return " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses if parts)
