@@ -1,6 +1,7 @@
 """What only the embedded store promises: it survives its process, keeps to one process, and sweeps what has expired."""
 
 import asyncio
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -9,8 +10,25 @@ from pathlib import Path
 import pytest
 
 from junctor.adapters.tables.sqlite import SqliteStore, StoreFormatError, StoreInUseError
-from junctor.ports.table import Add, Done, IndexSpec, Key, PutNew, Query, TableSpec, UnavailableError, Update
-from tests.support.tables import KEY, SAMPLE, all_items, done, item, stored
+from junctor.adapters.tables.sqlite_codec import encode
+from junctor.adapters.tables.sqlite_worker import WritingWorker
+from junctor.ports.table import (
+    Add,
+    Done,
+    Exists,
+    IndexSpec,
+    Key,
+    PutNew,
+    Query,
+    Remove,
+    Set,
+    TableSpec,
+    UnavailableError,
+    UnknownOutcomeError,
+    Update,
+)
+from tests.support.pipeline import PATIENCE_S
+from tests.support.tables import KEY, SAMPLE, all_items, done, item, refused, stored
 from tests.support.tables_writer import check_written
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +68,7 @@ async def test_a_second_process_is_refused(tmp_path: Path) -> None:
     with child(path, "hold") as process:
         assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline) == "open\n"
-        with pytest.raises(StoreInUseError):
+        with pytest.raises(StoreInUseError, match="in use by another process"):
             SqliteStore(path)
         process.communicate("")
     await SqliteStore(path).close()
@@ -108,6 +126,7 @@ async def test_expired_items_are_swept_in_time() -> None:
     done(await table.update(KEY, [], [Add("count", 1)]))
     assert [found["sk"] for found in await all_items(table, Query(partition="P"))] == ["S", "huge", "later", "text"]
     assert await all_items(table, Query(partition="s", index="by-due")) == []
+    assert refused(await table.update(Key("P", "expires"), [Exists("ttl")], [Add("count", 1)])).old is None
     await store.close()
 
 
@@ -143,24 +162,83 @@ async def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
 
 
 async def test_what_fails_midway_is_undone_alone(tmp_path: Path) -> None:
-    """Half of a batch would stay behind after an error, or take the writes of others with it."""
+    """Half of a batch would stay behind after an error, take the writes of others with it, or count them twice."""
     store = SqliteStore(tmp_path / "store.sqlite3")
     await store.create([SAMPLE])
     table = store.table(SAMPLE)
+    done(await table.put_new(item(sort="before", count=0)))
 
     def half(connection: sqlite3.Connection) -> None:
-        table._rows.write(connection, KEY, None, item())
-        raise ZeroDivisionError
+        table._rows.insert(connection, KEY, item(), encode(item()))
+        raise ValueError
 
-    writes = [
-        store.writer.call(half),
-        table.put_new(item(sort="before")),
-        store.writer.call(half),
-        table.put_new(item(sort="last")),
-    ]
+    for count in (1, 2):
+        writes = [
+            table.update(Key("P", "before"), [], [Add("count", 1)]),
+            store.writer.call(half),
+            table.put_new(item(sort=f"S{count}")),
+            store.writer.call(half),
+            table.put_new(item(sort=f"T{count}")),
+        ]
+        answers = await asyncio.gather(*writes, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [Done, ValueError, Done, ValueError, Done]
+        assert await stored(table, Key("P", "before")) == item(sort="before", count=count)
+    assert [found["sk"] for found in await all_items(table, Query(partition="P"))] == ["S1", "S2", "T1", "T2", "before"]
+    await store.close()
+
+
+async def test_a_mistake_takes_nobody_with_it(tmp_path: Path) -> None:
+    """One caller's sum that cannot be would fail the writes of all who wrote at the same time."""
+    store = SqliteStore(tmp_path / "store.sqlite3")
+    await store.create([SAMPLE])
+    table = store.table(SAMPLE)
+    done(await table.put_new(item(text="x", count=0)))
+    writes = [table.update(KEY, [], [Add(name, 1)]) for name in ("count", "text", "count", "text", "count")]
     answers = await asyncio.gather(*writes, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [ZeroDivisionError, Done, ZeroDivisionError, Done]
-    assert [found["sk"] for found in await all_items(table, Query(partition="P"))] == ["before", "last"]
+    assert [type(answer) for answer in answers] == [Done, ValueError, Done, ValueError, Done]
+    assert await stored(table) == item(text="x", count=3)
+    await store.close()
+
+
+async def test_a_commit_that_fails_is_no_success(tmp_path: Path) -> None:
+    """A write would be acknowledged that is not on disk, or be built upon by the next one although it never was."""
+    store = SqliteStore(tmp_path / "store.sqlite3")
+    await store.create([SAMPLE])
+    table = store.table(SAMPLE)
+    done(await table.put_new(item(count=0)))
+
+    def refuse_to_commit(connection: sqlite3.Connection) -> None:
+        def judge(_: int, word: str | None, *__: str | None) -> int:
+            return sqlite3.SQLITE_DENY if word == "COMMIT" else sqlite3.SQLITE_OK
+
+        connection.set_authorizer(judge)
+
+    with pytest.raises(UnknownOutcomeError):
+        await store.writer.call(refuse_to_commit)
+    writes = [table.update(KEY, [], [Add("count", 1)]), table.put_new(item(sort="new")), table.put_new(item())]
+    answers = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [UnknownOutcomeError] * 3
+    await store.writer.call(lambda connection: connection.set_authorizer(None))
+    assert done(await table.update(KEY, [], [Add("count", 1)])).item == item(count=1)
+    assert await stored(table, Key("P", "new")) is None
+    await store.close()
+
+
+async def test_what_was_written_lately_is_known_as_it_is(tmp_path: Path) -> None:
+    """A write would be judged by an item as it was, and what others wrote since would be lost."""
+    store = SqliteStore(tmp_path / "store.sqlite3")
+    await store.create([SAMPLE])
+    table, same = store.table(SAMPLE), store.table(SAMPLE)
+    done(await table.put_new(item(count=0)))
+    done(await same.update(KEY, [], [Add("count", 1)]))
+    done(await table.update(KEY, [], [Add("count", 1), Set("text", "x" * 5_000)]))
+    done(await same.transact([Update(KEY, (), (Add("count", 1),))], "token"))
+    assert done(await table.update(KEY, [], [Add("count", 1), Remove("text")])).item == item(count=4)
+    await same.batch_put([item(count=10)])
+    assert done(await table.update(KEY, [], [Add("count", 1)])).item == item(count=11)
+    done(await table.delete(KEY))
+    assert refused(await same.update(KEY, [Exists("count")], [Add("count", 1)])).old is None
+    done(await same.put_new(item()))
     await store.close()
 
 
@@ -179,3 +257,74 @@ async def test_a_full_disk_is_an_error_and_no_lie() -> None:
         assert (await stored(table, Key("P", str(number))) is None) == isinstance(answer, Exception)
     done(await table.transact([PutNew(item(sort="small"))], "token"))
     await store.close()
+
+
+async def test_an_index_that_could_not_be_filled_is_not_there(tmp_path: Path) -> None:
+    """After the repair of a damaged item the index would stay empty for ever, and the reclaimer would find no lease."""
+    path = tmp_path / "store.sqlite3"
+    plain = TableSpec(name="sample")
+    store = SqliteStore(path)
+    await store.create([plain])
+    done(await store.table(plain).put_new(item(a="x", b="y")))
+
+    def store_instead(connection: sqlite3.Connection, data: bytes) -> None:
+        connection.execute('UPDATE "table:sample" SET item = ?', (data,))
+
+    indexed = TableSpec(name="sample", indexes=(IndexSpec(name="new", partition="a", sort="b"),))
+    await store.writer.call(store_instead, b"\xc1")
+    with pytest.raises(ValueError):
+        await store.create([indexed])
+    await store.writer.call(store_instead, encode(item(a="x", b="y")))
+    await store.create([indexed])
+    assert await all_items(store.table(indexed), Query(partition="x", index="new")) == [item(a="x", b="y")]
+    await store.close()
+
+
+async def test_what_somebody_else_wrote_is_seen(tmp_path: Path) -> None:
+    """Where the lock does not hold, as on a network's disk or by another name, writes would be judged by what was there once."""
+    path = tmp_path / "store.sqlite3"
+    store = SqliteStore(path)
+    await store.create([SAMPLE])
+    table = store.table(SAMPLE)
+    for count in (1, 5):
+        done(await table.update(KEY, [], [Add("count", 1)]))
+        assert await stored(table) == item(count=count)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute('UPDATE "table:sample" SET item = ?', (encode(item(count=4)),))
+    assert done(await table.update(KEY, [], [Add("count", 1)])).item == item(count=5)
+    await store.close()
+
+
+class _NoMemory:
+    """A connection for which there is no memory at one statement: Python says so by another error than SQLite's."""
+
+    def __init__(self, statement: str) -> None:
+        self._statement = statement
+        self.real = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self.total_changes = 0
+        self.in_transaction = False
+
+    def execute(self, statement: str) -> sqlite3.Cursor:
+        """Run a statement, or have no memory for it."""
+        if statement == self._statement:
+            raise MemoryError
+        return self.real.execute(statement)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.real.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"), [("BEGIN IMMEDIATE", UnavailableError), ("COMMIT", UnknownOutcomeError), ("X", UnavailableError)]
+)
+async def test_a_moment_without_memory_does_not_end_the_store(statement: str, error: type[Exception]) -> None:
+    """The thread would end, and everybody who writes would wait for ever."""
+    connection = _NoMemory(statement)
+    worker = WritingWorker("test", connection, lambda: None)  # type: ignore[arg-type] # as much of one as is used
+    async with asyncio.timeout(PATIENCE_S):
+        for _ in range(2):
+            with pytest.raises(error):
+                await worker.call(lambda writing: writing.execute("X"))
+            connection.real.rollback()
+        await worker.close()

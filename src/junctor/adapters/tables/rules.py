@@ -5,7 +5,7 @@ suite. Capacity is counted as DynamoDB does, without the writes to indexes.
 """
 
 from collections.abc import Sequence
-from typing import assert_never
+from itertools import repeat
 
 from junctor.adapters.tables.values import (
     TRANSACT_BYTES_MAX,
@@ -18,7 +18,6 @@ from junctor.adapters.tables.values import (
 from junctor.ports.table import (
     PARTITION,
     SORT,
-    Absent,
     Add,
     AtLeast,
     Capacity,
@@ -34,10 +33,8 @@ from junctor.ports.table import (
     Operation,
     PutNew,
     Refused,
-    Remove,
     Set,
     Update,
-    Value,
 )
 
 WRITE_UNIT_BYTES = 1024
@@ -48,59 +45,43 @@ def holds(condition: Condition, item: Item | None) -> bool:
     """Judge one condition on the item as it is, None if there is none."""
     there = item is not None and condition.attribute in item
     value = item[condition.attribute] if item is not None and there else None
-    match condition:
-        case Exists():
-            return there
-        case Absent():
-            return not there
-        case Equals(_, wanted):
-            return there and type(value) is type(wanted) and value == wanted
-        case AtLeast(_, bound):
-            return type(value) is int and value >= bound
-        case _:
-            assert_never(condition)
+    if isinstance(condition, Equals):
+        return there and type(value) is type(condition.value) and value == condition.value
+    if isinstance(condition, AtLeast):
+        return type(value) is int and value >= condition.bound
+    return there is isinstance(condition, Exists)
 
 
 def changed(key: Key, item: Item | None, changes: Sequence[Change]) -> MeasuredItem:
     """Return the item with all changes applied. Raises ValueError if an amount meets no integer, or a limit is passed."""
-    result: dict[str, Value] = {PARTITION: key.partition, SORT: key.sort}
-    result.update(item or {})
+    result = MeasuredItem({PARTITION: key.partition, SORT: key.sort} if item is None else item)
     for change in changes:
-        match change:
-            case Set(attribute, value):
-                result[attribute] = value
-            case Add(attribute, amount):
-                present = result.get(attribute, 0)
-                if type(present) is not int:
-                    raise ValueError("an amount can be added to an integer only")
-                result[attribute] = check_integer(present + amount)
-            case Remove(attribute):
-                result.pop(attribute, None)
-            case _:
-                assert_never(change)
-    return MeasuredItem(result)
+        if type(change) is Set:
+            result[change.attribute] = change.value
+        elif isinstance(change, Add):
+            present = result.get(change.attribute, 0)
+            if type(present) is not int:
+                raise ValueError("an amount can be added to an integer only")
+            result[change.attribute] = check_integer(present + change.amount)
+        else:
+            result.pop(change.attribute, None)
+    return result
 
 
 def allowed(operation: Operation, old: Item | None) -> bool:
     """Judge whether an operation may be applied to the item as it is."""
     if isinstance(operation, PutNew):
         return old is None
-    return all(holds(condition, old) for condition in operation.conditions)
+    return all(map(holds, operation.conditions, repeat(old)))
 
 
 def applied(operation: Operation, old: Item | None) -> Item | None:
     """Return the item that an allowed operation leaves, None if none. Raises ValueError as `changed` does."""
-    match operation:
-        case PutNew(item):
-            return item
-        case Update(key, _, changes):
-            return changed(key, old, changes)
-        case Delete():
-            return None
-        case Check():
-            return old
-        case _:
-            assert_never(operation)
+    if isinstance(operation, Update):
+        return changed(operation.key, old, operation.changes)
+    if isinstance(operation, PutNew):
+        return operation.item
+    return None if isinstance(operation, Delete) else old
 
 
 def decide(operation: Operation, old: Item | None) -> tuple[Done | Refused, Item | None]:

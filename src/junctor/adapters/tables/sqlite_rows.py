@@ -1,18 +1,19 @@
 """How tables lie in a SQLite file, and the few statements that read and write them.
 
-A table is `table:<name>` (pk, sk, item, expires_at), an index `index:<table>:<index>` (its two attributes and the item's
-key), kept in the same savepoint as the item. Keys are UTF-8 in BLOBs, so that order is that of bytes. `applied` holds the
-tokens of transactions, as durable as their effects. Names come from specs and are quoted; every value is bound.
+A table is `table:<name>` (pk, sk, item, expires_at), an index `index:<table>:<index>` (its two attributes and the item's key),
+changed in the item's own transaction. Keys are UTF-8 in BLOBs, so that order is that of bytes. `applied` holds the tokens of
+transactions, as durable as their effects. Names come from specs and are quoted; every value is bound.
 """
 
 import contextlib
 import hashlib
 import sqlite3
 from collections.abc import Generator, Sequence
+from operator import is_
 from string import Template
 
 from junctor.adapters.tables.paging import Place, place_of
-from junctor.adapters.tables.sqlite_codec import decode, encode
+from junctor.adapters.tables.sqlite_codec import decode
 from junctor.adapters.tables.values import TOKEN_LIFE_S
 from junctor.ports.table import IndexSpec, Item, Key, Operation, Query, TableSpec
 
@@ -35,7 +36,9 @@ _EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
 _READ_ALL = Template("SELECT item FROM $table")
 _READ = Template("SELECT item FROM $table WHERE pk = ? AND sk = ?")
 _EXPIRED = Template("SELECT item FROM $table WHERE expires_at < ? LIMIT ?")
-_WRITE = Template("INSERT OR REPLACE INTO $table VALUES (?, ?, ?, ?)")
+_INSERT = Template("INSERT INTO $table VALUES (?, ?, ?, ?) ON CONFLICT (pk, sk) DO NOTHING")
+_CHANGE = Template("UPDATE $table SET item = ? WHERE pk = ? AND sk = ?")
+_REPLACE = Template("UPDATE $table SET item = ?, expires_at = ? WHERE pk = ? AND sk = ?")
 _DELETE = Template("DELETE FROM $table WHERE pk = ? AND sk = ?")
 _ENTER = Template("INSERT OR REPLACE INTO $index VALUES (?, ?, ?, ?)")
 _LEAVE = Template("DELETE FROM $index WHERE at = ? AND by = ? AND pk = ? AND sk = ?")
@@ -58,9 +61,14 @@ class Rows:
 
     def __init__(self, spec: TableSpec) -> None:
         self._spec = spec
+        self._ordering = tuple(name for index in spec.indexes for name in (index.partition, index.sort))
+        if spec.ttl is not None:
+            self._ordering += (spec.ttl,)
         self._names = {"table": _quoted(f"table:{spec.name}"), "expiry": _quoted(f"expiry:{spec.name}")}
         self._read = _READ.substitute(self._names)
-        self._write = _WRITE.substitute(self._names)
+        self._insert = _INSERT.substitute(self._names)
+        self._change = _CHANGE.substitute(self._names)
+        self._replace = _REPLACE.substitute(self._names)
         self._delete = _DELETE.substitute(self._names)
         self._expired = _EXPIRED.substitute(self._names)
 
@@ -75,20 +83,43 @@ class Rows:
                 for (data,) in connection.execute(_READ_ALL.substitute(self._names)).fetchall():
                     self._move(connection, index, None, decode(data))
 
+    def find(self, connection: sqlite3.Connection, key: Key) -> bytes | None:
+        """Return an item as it is stored, None if there is none."""
+        row = connection.execute(self._read, (key.partition.encode(), key.sort.encode())).fetchone()
+        data: bytes | None = None if row is None else row[0]
+        return data
+
     def read(self, connection: sqlite3.Connection, key: Key) -> Item | None:
         """Return an item, None if there is none."""
-        row = connection.execute(self._read, (key.partition.encode(), key.sort.encode())).fetchone()
-        return None if row is None else decode(row[0])
+        found = self.find(connection, key)
+        return None if found is None else decode(found)
 
-    def write(self, connection: sqlite3.Connection, key: Key, old: Item | None, new: Item | None) -> None:
-        """Replace an item by another, None for no item, and keep the indexes with it."""
+    def insert(self, connection: sqlite3.Connection, key: Key, item: Item, data: bytes) -> bool:
+        """Write an item, and return whether its key was free; nothing is written if not."""
+        row = (key.partition.encode(), key.sort.encode(), data, self._expires_at(item))
+        if not connection.execute(self._insert, row).rowcount:
+            return False
+        for index in self._spec.indexes:
+            if index.partition in item:
+                self._move(connection, index, None, item)
+        return True
+
+    def replace(self, connection: sqlite3.Connection, key: Key, old: Item, new: Item, data: bytes) -> None:
+        """Write over an item that is there, and keep the indexes with it."""
         pk, sk = key.partition.encode(), key.sort.encode()
-        if new is None:
-            connection.execute(self._delete, (pk, sk))
-        else:
-            connection.execute(self._write, (pk, sk, encode(new), self._expires_at(new)))
+        # What a change left alone is the same object in both; where it is not, more is written than need be.
+        if all(map(is_, map(old.get, self._ordering), map(new.get, self._ordering))):
+            connection.execute(self._change, (data, pk, sk))
+            return
+        connection.execute(self._replace, (data, self._expires_at(new), pk, sk))
         for index in self._spec.indexes:
             self._move(connection, index, old, new)
+
+    def delete(self, connection: sqlite3.Connection, key: Key, old: Item) -> None:
+        """Take an item away, and out of the indexes."""
+        connection.execute(self._delete, (key.partition.encode(), key.sort.encode()))
+        for index in self._spec.indexes:
+            self._move(connection, index, old, None)
 
     def query(
         self, connection: sqlite3.Connection, index: IndexSpec | None, query: Query, start: Place | None
@@ -110,11 +141,9 @@ class Rows:
                 if place is not None:
                     yield place, item
 
-    def sweep(self, connection: sqlite3.Connection, now_s: float) -> None:
-        """Take away some of the items that expired before this Unix second."""
-        for (data,) in connection.execute(self._expired, (int(now_s), SWEEP_MAX)).fetchall():
-            item = decode(data)
-            self.write(connection, Key(str(item["pk"]), str(item["sk"])), item, None)
+    def expired(self, connection: sqlite3.Connection, now_s: float) -> list[Item]:
+        """Return some of the items that expired before this Unix second."""
+        return [decode(data) for (data,) in connection.execute(self._expired, (int(now_s), SWEEP_MAX)).fetchall()]
 
     def _move(self, connection: sqlite3.Connection, index: IndexSpec, old: Item | None, new: Item | None) -> None:
         before = None if old is None else place_of(index, old)

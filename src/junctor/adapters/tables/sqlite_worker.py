@@ -1,9 +1,10 @@
 """A thread that owns one SQLite connection and works off a queue of jobs, many of them in one go.
 
 Answers to asyncio callers go back with one wake-up per batch and loop, because waking a loop costs more than most jobs. The
-writing worker runs a batch as one transaction, each job in a savepoint of its own: a job that raises fails its own caller
-only, and no caller hears of a success before the whole batch is on disk. The reading worker runs jobs one by one. A job may be
-applied although its caller was cancelled.
+writing worker runs a batch as one transaction, and no caller hears of a success before the whole batch is on disk. A job that
+raises fails its own caller only: one that had written nothing leaves nothing to undo, and otherwise the whole batch is rolled
+back and done again with a savepoint for each job, which is rare, and spares all others the savepoint. The reading worker runs
+jobs one by one. A job may be applied although its caller was cancelled.
 """
 
 import asyncio
@@ -11,47 +12,22 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from typing import TypeVar, TypeVarTuple
 
-from junctor.ports.table import StoreError, UnavailableError, UnknownOutcomeError
+from junctor.ports.table import UnavailableError, UnknownOutcomeError
 
 _Answer = TypeVar("_Answer")
+_Arguments = TypeVarTuple("_Arguments")
 
 BATCH_MAX = 256
 """The most jobs of one batch, which bounds how long a caller waits for others."""
 
+_Job = tuple["asyncio.Future[object]", Callable[..., object], tuple[object, ...]]
+"""Who waits, the work and its arguments: it may be done again from the start, once it was rolled back."""
 
-class _Job:
-    """One piece of work and who waits for it. `outcome` is its answer, or why there is none."""
-
-    def __init__(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        self.work = work
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[object] = self.loop.create_future()
-        self.outcome: object = UnavailableError("the store did not come to it")
-
-    def run(self, connection: sqlite3.Connection) -> None:
-        """Do the work and keep its outcome, whatever it is."""
-        try:
-            self.outcome = self.work(connection)
-        except sqlite3.Error as error:
-            self.outcome = _unavailable(error)
-        except Exception as error:  # noqa: BLE001 - a worker outlives its jobs; the error goes to whoever asked
-            self.outcome = error
-
-    def answer(self) -> None:
-        """Hand the outcome over, on the caller's loop."""
-        if self.future.done():
-            return
-        if isinstance(self.outcome, BaseException):
-            self.future.set_exception(self.outcome)
-        else:
-            self.future.set_result(self.outcome)
-
-
-_Batch = Sequence[_Job]
+_MISTAKES = (TypeError, ValueError)
+"""What a caller did wrong, which is found before anything is written for him."""
 
 
 class Worker:
@@ -65,14 +41,20 @@ class Worker:
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
-    async def call(self, work: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
-        """Do some work with the connection and wait for its answer. Raises StoreError, and what the work raises."""
-        job = _Job(work)
+    def call(
+        self, work: Callable[[sqlite3.Connection, *_Arguments], _Answer], *arguments: *_Arguments
+    ) -> "asyncio.Future[_Answer]":
+        """Have some work done with the connection. The future raises StoreError, and what the work raises.
+
+        Raises:
+            UnavailableError: the worker was closed.
+        """
+        future = asyncio.get_running_loop().create_future()
         with self._gate:
             if not self._open:
                 raise UnavailableError("the store is closed")
-            self._queue.put(job)
-        return cast("_Answer", await job.future)
+            self._queue.put((future, work, arguments))
+        return future
 
     async def close(self) -> None:
         """Finish the jobs that were accepted, close the connection and end the thread. Safe to repeat."""
@@ -82,20 +64,19 @@ class Worker:
                 self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def run(self, connection: sqlite3.Connection, batch: _Batch) -> None:
-        """Run the jobs of one batch and set their outcomes."""
-        for job in batch:
-            job.run(connection)
+    def run(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
+        """Run the jobs of one batch, and return an answer or an exception for each."""
+        return [_outcome(connection, job) for job in batch]
 
     def _serve(self) -> None:
         more = True
         while more:
             batch, more = self._next_batch()
-            self.run(self._connection, batch)
-            _answer(batch)
+            if batch:
+                _answer(batch, self.run(self._connection, batch))
         self._connection.close()
 
-    def _next_batch(self) -> tuple[_Batch, bool]:
+    def _next_batch(self) -> tuple[Sequence[_Job], bool]:
         """Wait for a job and take with it whatever waits too. The second part is False when no more will come."""
         batch: list[_Job] = []
         try:
@@ -111,65 +92,93 @@ class Worker:
 
 
 class WritingWorker(Worker):
-    """A worker whose batches are transactions."""
+    """A worker whose batches are transactions. `forget` is called in its thread whenever anything was rolled back."""
 
-    def run(self, connection: sqlite3.Connection, batch: _Batch) -> None:
-        """Run a batch in one transaction, each job in a savepoint, and commit before any success is told."""
-        if not batch:
-            return
+    def __init__(self, name: str, connection: sqlite3.Connection, forget: Callable[[], None]) -> None:
+        self._forget = forget
+        super().__init__(name, connection)
+
+    def run(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
+        """Run a batch in one transaction, and commit before any success is told."""
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for job in batch:
-                self._run_alone(connection, job)
+            outcomes = self._together(connection, batch) or self._one_by_one(connection, batch)
         except sqlite3.Error as error:
-            _roll_back(connection)
-            _fail(batch, _unavailable(error))
-            return
+            self._undo(connection)
+            return [_unavailable(error)] * len(batch)
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            _roll_back(connection)
+            self._undo(connection)
             lost = UnknownOutcomeError("the store could not confirm the write")
             lost.__cause__ = error
-            _fail(batch, lost)
+            return [outcome if isinstance(outcome, _MISTAKES) else lost for outcome in outcomes]
+        return outcomes
 
-    @staticmethod
-    def _run_alone(connection: sqlite3.Connection, job: _Job) -> None:
-        connection.execute("SAVEPOINT job")
-        job.run(connection)
-        if isinstance(job.outcome, BaseException):
-            # On a full disk and its like SQLite has rolled back the whole batch by itself: then this raises too.
-            connection.execute("ROLLBACK TO job")
-        connection.execute("RELEASE job")
+    def _together(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
+        """Run all jobs with nothing between them. If one fails that may have written, undo all and return nothing."""
+        outcomes: list[object] = []
+        for _, work, arguments in batch:
+            written = connection.total_changes
+            try:
+                outcomes.append(work(connection, *arguments))
+            except Exception as error:  # noqa: BLE001 - as in _outcome
+                if not isinstance(error, _MISTAKES) or connection.total_changes > written:
+                    self._undo(connection)
+                    connection.execute("BEGIN IMMEDIATE")
+                    return ()
+                outcomes.append(error)
+        return outcomes
+
+    def _one_by_one(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
+        """Run each job in a savepoint, so that what fails halfway takes nobody else with it."""
+        outcomes: list[object] = []
+        for job in batch:
+            connection.execute("SAVEPOINT job")
+            outcome = _outcome(connection, job)
+            if isinstance(outcome, Exception):
+                self._forget()
+                # On a full disk and its like SQLite has rolled back the whole batch by itself: then this raises too.
+                connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+            outcomes.append(outcome)
+        return outcomes
+
+    def _undo(self, connection: sqlite3.Connection) -> None:
+        self._forget()
+        with contextlib.suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
 
-def _roll_back(connection: sqlite3.Connection) -> None:
-    with contextlib.suppress(sqlite3.Error):
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+def _outcome(connection: sqlite3.Connection, job: _Job) -> object:
+    """Do some work, and return its answer or its exception."""
+    _, work, arguments = job
+    try:
+        return work(connection, *arguments)
+    except sqlite3.Error as error:
+        return _unavailable(error)
+    except Exception as error:  # noqa: BLE001 - a worker outlives its jobs; the error goes to whoever asked
+        return error
 
 
-def _fail(batch: _Batch, error: StoreError) -> None:
-    for job in batch:
-        if not isinstance(job.outcome, (ValueError, TypeError)):
-            job.outcome = error
-
-
-def _answer(batch: _Batch) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = defaultdict(list)
-    for job in batch:
-        by_loop[job.loop].append(job)
-    for loop, jobs in by_loop.items():
+def _answer(batch: Sequence[_Job], outcomes: Sequence[object]) -> None:
+    for loop in {job[0].get_loop() for job in batch}:
         try:
-            loop.call_soon_threadsafe(_answer_here, jobs)
+            loop.call_soon_threadsafe(_answer_here, loop, batch, outcomes)
         except RuntimeError:
             # The loop was closed: nobody waits there any more.
             continue
 
 
-def _answer_here(jobs: Sequence[_Job]) -> None:
-    for job in jobs:
-        job.answer()
+def _answer_here(loop: asyncio.AbstractEventLoop, batch: Sequence[_Job], outcomes: Sequence[object]) -> None:
+    for (future, _, _), outcome in zip(batch, outcomes, strict=True):
+        if future.done() or future.get_loop() is not loop:
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
 
 
 def _unavailable(error: sqlite3.Error) -> UnavailableError:

@@ -6,20 +6,20 @@ what passes on one store passes on all. Invariant: a checked item shares no muta
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import assert_never
+from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from junctor.ports.table import (
     PARTITION,
     SORT,
     TRANSACT_OPERATIONS_MAX,
-    Absent,
     Add,
     AtLeast,
     Change,
     Check,
-    Condition,
     Delete,
     Equals,
     Exists,
@@ -33,6 +33,8 @@ from junctor.ports.table import (
     Value,
 )
 
+_Conditional = TypeVar("_Conditional", Update, Delete, Check)
+
 INTEGER_MAX = 10**38 - 1
 """The largest integer, and the negative of the smallest: DynamoDB keeps 38 digits."""
 
@@ -42,10 +44,18 @@ ITEM_BYTES_MAX = 400 * 1024
 TRANSACT_BYTES_MAX = 4 * 1024 * 1024
 """The most bytes of all items of one transaction."""
 
+PLAIN_BYTES_MORE = 3
+"""So many bytes at most a value that holds no others has more than it has in msgpack, as DynamoDB counts it."""
+
 PARTITION_BYTES_MAX = 2048
 SORT_BYTES_MAX = 1024
 NESTING_MAX = 32
 _NESTED = frozenset({list, dict})
+_PLAIN = frozenset({str, int, bool, bytes, type(None)})
+_encoder = msgspec.msgpack.Encoder()
+
+NAMES_KEPT = 1024
+"""Kinds of items and updates, by the names of their attributes, that are looked at once only."""
 
 TOKEN_CHARACTERS = 36
 
@@ -55,13 +65,17 @@ TOKEN_LIFE_S = 600
 
 def check_item(spec: TableSpec, item: Item) -> "MeasuredItem":
     """Return a deep copy of an item that may be written. Raises TypeError, ValueError."""
-    copy = MeasuredItem({_name(name): check_value(value) for name, value in item.items()})
+    copy = MeasuredItem(item)
+    names = _item_names(spec, tuple(copy))
+    size = _plain_size(list(copy.values()))
+    if size is None:
+        for name, value in copy.items():
+            copy[name] = check_value(value)
     _check_key_text(copy.get(PARTITION), PARTITION_BYTES_MAX)
-    _check_key_text(copy.get(SORT), SORT_BYTES_MAX)
-    for name in _index_attributes(spec):
-        if name in copy:
-            _check_key_text(copy[name], SORT_BYTES_MAX)
-    check_size(copy)
+    for name in names.sorting:
+        _check_key_text(copy.get(name), SORT_BYTES_MAX)
+    if size is None or names.size + size + PLAIN_BYTES_MORE * len(copy) > ITEM_BYTES_MAX:
+        check_size(copy)
     return copy
 
 
@@ -91,6 +105,19 @@ def check_value(value: Value, depth: int = 0) -> Value:
     if isinstance(value, dict) and kind is dict:
         return {_name(name): check_value(part, depth + 1) for name, part in value.items()}
     raise TypeError(f"a table holds no {kind.__name__}")
+
+
+def _plain_size(values: list[Value]) -> int | None:
+    """Return the bytes of values in msgpack where all can be stored and hold no others; None: each is to be looked at.
+
+    To encode them is the fastest way to look at all at once: it fails for half a surrogate pair, and beyond 64 bits.
+    """
+    if not _PLAIN.issuperset(map(type, values)):
+        return None
+    try:
+        return len(_encoder.encode(values))
+    except (OverflowError, UnicodeEncodeError):
+        return None
 
 
 def copy_item(item: Item) -> Item:
@@ -123,25 +150,43 @@ def key_of(item: Item) -> Key:
 
 def check_operation(spec: TableSpec, operation: Operation) -> Operation:
     """Return an operation that may be tried, its values copied. Raises TypeError, ValueError."""
-    match operation:
-        case PutNew(item):
-            return PutNew(check_item(spec, item))
-        case Update(key, conditions, changes):
-            check_key(key)
-            _check_conditions(conditions)
-            return Update(key, conditions, _check_changes(spec, conditions, changes))
-        case Delete(key, conditions):
-            check_key(key)
-            _check_conditions(conditions)
-            return operation
-        case Check(key, conditions):
-            check_key(key)
-            _check_conditions(conditions)
-            if not conditions:
-                raise ValueError("a check has no condition")
-            return operation
-        case _:
-            assert_never(operation)
+    if isinstance(operation, PutNew):
+        return PutNew(check_item(spec, operation.item))
+    if isinstance(operation, Update):
+        return check_update(spec, operation)
+    if isinstance(operation, Delete):
+        return check_conditions(operation)
+    if not operation.conditions:
+        raise ValueError("a check has no condition")
+    return check_conditions(operation)
+
+
+def check_update(spec: TableSpec, update: Update) -> Update:
+    """Return an update that may be tried, its values copied. Raises TypeError, ValueError."""
+    check_conditions(update)
+    changes = update.changes
+    indexed = _changed_names(spec, tuple([change.attribute for change in changes]))
+    values = [change.value for change in changes if type(change) is Set]
+    if not values and not _may_stand_alone(update):
+        # DynamoDB, unlike for any other update, would not make a missing item for it.
+        raise ValueError("an update that only removes needs a condition that needs the item")
+    if len(values) == len(changes) and not indexed and _plain_size(values) is not None:
+        return update
+    return Update(update.key, update.conditions, tuple([_check_change(change, indexed) for change in changes]))
+
+
+def check_conditions(operation: _Conditional) -> _Conditional:
+    """Return an operation whose key and conditions are sound. Raises TypeError, ValueError."""
+    check_key(operation.key)
+    for condition in operation.conditions:
+        _name(condition.attribute)
+        if isinstance(condition, Equals):
+            if condition.value is None or isinstance(condition.value, (list, dict)):
+                raise TypeError(f"a condition compares no {type(condition.value).__name__}")
+            check_value(condition.value)
+        elif isinstance(condition, AtLeast):
+            check_integer(condition.bound)
+    return operation
 
 
 def check_transaction(spec: TableSpec, operations: Sequence[Operation], token: str) -> tuple[Operation, ...]:
@@ -177,20 +222,44 @@ def check_batch(spec: TableSpec, items: Sequence[Item]) -> "dict[Key, MeasuredIt
 
 
 class MeasuredItem(dict[str, Value]):
-    """An item that is never changed any more, with its size and whether it is flat, so that both are found out once."""
+    """An item that is not changed any more once it was measured: its size and whether it is flat are found out once."""
 
-    __slots__ = ("flat", "size")
+    __slots__ = ("_flat", "_size")
+    _flat: bool
+    _size: int
 
-    def __init__(self, item: Item) -> None:
-        super().__init__(item)
-        self.size = item_size(item)
-        self.flat = _NESTED.isdisjoint(map(type, item.values()))
+    @property
+    def size(self) -> int:
+        """Return its size in bytes, as `item_size` does."""
+        try:
+            return self._size
+        except AttributeError:
+            self._size = _item_size(self)
+            return self._size
+
+    @property
+    def flat(self) -> bool:
+        """Tell whether no value holds others."""
+        try:
+            return self._flat
+        except AttributeError:
+            self._flat = is_flat(self)
+            return self._flat
+
+
+def is_flat(item: Item) -> bool:
+    """Tell whether no value of an item holds others."""
+    return _NESTED.isdisjoint(map(type, item.values()))
 
 
 def item_size(item: Item) -> int:
     """Return an item's size in bytes as DynamoDB counts it (developer guide, "item sizes and formats")."""
     if isinstance(item, MeasuredItem):
         return item.size
+    return _item_size(item)
+
+
+def _item_size(item: Item) -> int:
     return len("".join(item).encode()) + sum(map(_value_size, item.values()))
 
 
@@ -217,51 +286,49 @@ def _copy_value(value: Value) -> Value:
     return value
 
 
-def _check_conditions(conditions: Iterable[Condition]) -> None:
-    for condition in conditions:
-        _name(condition.attribute)
-        match condition:
-            case Equals(_, value):
-                if value is None or isinstance(value, (list, dict)):
-                    raise TypeError(f"a condition compares no {type(value).__name__}")
-                check_value(value)
-            case AtLeast(_, bound):
-                check_integer(bound)
-            case Exists() | Absent():
-                pass
-            case _:
-                assert_never(condition)
+def _may_stand_alone(update: Update) -> bool:
+    """Tell whether an update that sets nothing makes a missing item, or needs one that is there."""
+    return any(isinstance(change, Add) for change in update.changes) or any(
+        isinstance(condition, (Exists, Equals, AtLeast)) for condition in update.conditions
+    )
 
 
-def _check_changes(spec: TableSpec, conditions: Sequence[Condition], changes: Sequence[Change]) -> tuple[Change, ...]:
-    names = [_name(change.attribute) for change in changes]
-    if not names:
-        raise ValueError("an update has no change")
-    distinct = set(names)
-    if len(distinct) < len(names):
-        raise ValueError("an update changes one attribute twice")
-    if PARTITION in distinct or SORT in distinct:
-        raise ValueError("an update cannot change a key attribute")
-    if all(type(change) is not Set and type(change) is not Add for change in changes) and not any(
-        isinstance(condition, (Exists, Equals, AtLeast)) for condition in conditions
-    ):
-        # DynamoDB, unlike for any other update, would not make a missing item for it.
-        raise ValueError("an update that only removes needs a condition that needs the item")
-    index_attributes = _index_attributes(spec)
-    return tuple([_check_change(change, index_attributes) for change in changes])
-
-
-def _check_change(change: Change, index_attributes: frozenset[str]) -> Change:
+def _check_change(change: Change, indexed: frozenset[str]) -> Change:
     if isinstance(change, Set):
         value = check_value(change.value)
-        if change.attribute in index_attributes:
+        if change.attribute in indexed:
             _check_key_text(value, SORT_BYTES_MAX)
         return change if value is change.value else Set(change.attribute, value)
     if isinstance(change, Add):
         check_integer(change.amount)
-        if change.attribute in index_attributes:
+        if change.attribute in indexed:
             raise ValueError("an index attribute is a string")
     return change
+
+
+class _ItemNames(NamedTuple):
+    """The names of an item's attributes: their bytes, and those whose values order items."""
+
+    size: int
+    sorting: frozenset[str]
+
+
+@lru_cache(maxsize=NAMES_KEPT)  # items of one kind have the same names
+def _item_names(spec: TableSpec, names: tuple[str, ...]) -> _ItemNames:
+    return _ItemNames(sum(_check_text(_name(name)) for name in names), _index_attributes(spec).intersection(names) | {SORT})
+
+
+@lru_cache(maxsize=NAMES_KEPT)  # as above
+def _changed_names(spec: TableSpec, names: tuple[str, ...]) -> frozenset[str]:
+    """Check the names that an update changes, and return those among them that are an index's."""
+    if not names:
+        raise ValueError("an update has no change")
+    distinct = {_name(name) for name in names}
+    if len(distinct) < len(names):
+        raise ValueError("an update changes one attribute twice")
+    if PARTITION in distinct or SORT in distinct:
+        raise ValueError("an update cannot change a key attribute")
+    return _index_attributes(spec) & distinct
 
 
 @cache
@@ -283,7 +350,7 @@ def _check_text(text: str) -> int:
         raise ValueError("a string holds half of a surrogate pair") from None
 
 
-@lru_cache(maxsize=1024)  # names are few, and each is asked about with every item
+@lru_cache(maxsize=NAMES_KEPT)  # names are few, and each is asked about with every item
 def _name(name: object) -> str:
     if type(name) is not str:
         raise TypeError(f"an attribute's name is a string, not a {type(name).__name__}")
