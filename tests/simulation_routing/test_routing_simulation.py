@@ -1,10 +1,15 @@
 """Routing's real code over simulated providers: a few seeds of each kind of trouble; `poe simulate` plays any number more."""
 
+from math import inf
+from pathlib import Path
+
 import msgspec
 import pytest
 
-from tests.simulation_routing import bars, plot, report, traces
+from tests.simulation_routing import bars, kept, plot, report, traces
+from tests.simulation_routing.__main__ import main
 from tests.simulation_routing.bars import World
+from tests.simulation_routing.kept import Kept, MixedError
 from tests.simulation_routing.play import Result, play
 from tests.simulation_routing.traces import Fault, Fleet, Scenario
 from tests.simulation_routing.weather import Weather
@@ -39,6 +44,14 @@ def test_no_sound_endpoint_is_ejected() -> None:
     result = play(short("steady", 30.0), SMALL, 1)
     assert (result.false_ejections, result.lost, result.incidents) == (0, 0, 0)
     assert result.costs_more < 0.05
+
+
+def test_no_sound_endpoint_is_ejected_as_its_failures_end_before_its_answers() -> None:
+    """A fleet that has just started would send the calls of a sound endpoint with slow answers elsewhere, for half a minute."""
+    fleet = next(fleet for fleet in traces.scenarios()["dead"].fleets if fleet.busy)
+    result = play(short("dead", 4.0), fleet, 24)
+    assert result.requests > 5_000
+    assert result.false_ejections == 0
 
 
 def test_callers_do_not_notice_that_an_endpoint_is_dead(dead: Result) -> None:
@@ -117,3 +130,44 @@ def test_the_figures_are_shown(dead: Result) -> None:
     assert any("seconds to eject" in line for line in report.lines(worlds[0]))
     told = msgspec.json.decode(msgspec.json.encode(report.data(worlds, bars.judge(worlds))))
     assert told["worlds"]["dead x 4"]["measures"]["seconds to eject"]["worst"] == pytest.approx(dead.ejected_s)
+
+
+def test_seeds_are_kept_and_told_of_together(dead: Result, tmp_path: Path) -> None:
+    """A hundred seeds could not be played in pieces, or half an hour's work would be lost with the session."""
+    scenario = traces.scenarios()["dead"]
+    fleet, other, *_ = scenario.fleets
+    never = msgspec.structs.replace(dead, seed=2, back_s=inf)
+    pieces = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    for path, played, result in ((pieces[1], fleet, never), (pieces[0], fleet, dead), (pieces[1], fleet, never)):
+        kept.write(path, Kept.of(scenario, played, scenario.seconds, result))
+    all_ = kept.read((*pieces, tmp_path / "none"))
+    assert list(kept.worlds(all_)) == [World(scenario, fleet, (dead, never))]
+    assert kept.found(all_, scenario, fleet, scenario.seconds) == {1: dead, 2: never}
+    assert kept.found(all_, scenario, fleet, 1.0) == kept.found(all_, scenario, other, scenario.seconds) == {}
+
+
+def test_seeds_of_other_code_are_played_again_and_not_told_beside_these(dead: Result) -> None:
+    """The figures would be partly those of code that is not there any more."""
+    scenario = traces.scenarios()["dead"]
+    fleet = scenario.fleets[0]
+    now = Kept.of(scenario, fleet, scenario.seconds, dead)
+    before = msgspec.structs.replace(now, code="0" * len(now.code))
+    assert kept.found([before], scenario, fleet, scenario.seconds) == {}
+    assert len(list(kept.worlds([before]))) == 1
+    with pytest.raises(MixedError):
+        list(kept.worlds([before, now]))
+
+
+def test_what_was_kept_is_not_played_again(dead: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that was ended would begin anew."""
+    scenario, path = traces.scenarios()["dead"], tmp_path / "kept.jsonl"
+    fleet = next(fleet for fleet in scenario.fleets if fleet.thin)
+    kept.write(path, Kept.of(scenario, fleet, scenario.seconds, dead))
+    wanted = ["--scenario", "dead", "--instances", "1000", "--first", "1", "--seeds", "1", "--keep", str(path)]
+    told = []
+    for words in (wanted, ["--report", str(path)]):
+        main(words)
+        told.append(capsys.readouterr().out.splitlines()[:-1])
+    assert told[0] == told[1]
+    assert any(f"1 seeds, {dead.requests:,} requests" in line for line in told[0])
+    assert len(path.read_bytes().splitlines()) == 1

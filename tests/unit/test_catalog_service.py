@@ -283,6 +283,12 @@ def test_variables_are_named_where_they_alone_are_missing() -> None:
         assert model.openings == (Opening("closed", ("KEY", "SPARE")),)
         providers, _ = await shelf.reader.providers(MANAGER, 100, "")
         assert {row.provider.slug: row.credential_count for row in providers} == {"closed": 0, "open": 1, "unpriced": 0}
+        assert {row.provider.slug: (row.reached, row.openable) for row in providers} == {
+            "closed": (0, 1),
+            "open": (1, 0),
+            "unpriced": (0, 0),
+        }
+        assert {row.variables for row in providers} == {("KEY", "SPARE")}
 
     play(snapshots, scenario)
 
@@ -313,6 +319,14 @@ def test_variables_of_an_address_are_named_together_with_a_key() -> None:
         }
         openings = {opening.provider for opening in shelf.reader.model(MANAGER, "lab/model").openings}
         assert openings == {"closed", "keyed"}
+        providers, _ = await shelf.reader.providers(MANAGER, 100, "")
+        assert {row.provider.slug: row.variables for row in providers} == {
+            "closed": ("REGION and PROJECT and KEY", "REGION and PROJECT and SPARE"),
+            "keyed": ("REGION and PROJECT",),
+            "stopped": (),
+            "strange": (),
+            "unpriced": (),
+        }
 
     play(snapshots, scenario)
 

@@ -98,6 +98,7 @@ ENDPOINTS = [
 ]
 PROVIDERS = [
     pb.Provider(slug="a", variables=["A_KEY", "A_TOKEN"], model_count=2, endpoint_count=2, dialect_spoken=True),
+    pb.Provider(slug="c", variables=["C_HOST"], model_count=1, endpoint_count=1, dialect_spoken=True, credential_count=1),
     pb.Provider(slug="b", variables=["B_KEY"], model_count=1, endpoint_count=1, dialects=["strange"], credential_count=1),
     pb.Provider(
         slug="z",
@@ -193,7 +194,7 @@ def test_json_has_all_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     first, *_, last = endpoints["endpoints"]
     assert (first["price"]["parts"]["output"], first["quantization"], first["health"]) == (600_000, "fp8", None)
     assert (last["health"]["status"], last["health"]["open_cause"], last["price"]) == ("open", "model_gone", None)
-    assert [provider["credential_count"] for provider in providers["providers"]] == [0, 1, 2]
+    assert [provider["credential_count"] for provider in providers["providers"]] == [0, 1, 1, 2]
 
 
 def test_endpoints_are_shown_with_price_health_and_what_opens_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,6 +226,7 @@ def test_providers_are_shown_with_what_opens_them(capsys: pytest.CaptureFixture[
         "provider models endpoints data fee",
         "z 1,000 900 of 1,001 does not train, retains 5.5 % 2 credentials set",
         "b 1 0 of 1 ? its wire API is not spoken yet (strange)",
+        "c 1 0 of 1 ? set C_HOST",
         "a 2 0 of 2 ? set A_KEY or A_TOKEN",
     ]
 

@@ -158,7 +158,7 @@ def provider_cells(provider: Provider) -> tuple[str, ...]:
 def _opened(provider: Provider) -> str:
     if not provider.dialect_spoken:
         return f"its wire API is not spoken yet ({', '.join(provider.dialects)})"
-    if not provider.credential_count and provider.variables:
+    if not provider.reachable_endpoint_count and provider.variables:
         return to_set([provider.variables])
     credentials = f"{_count(provider.credential_count, 'credential')} set"
     return credentials if provider.reachable_endpoint_count else f"{credentials}, but nothing can be reached"

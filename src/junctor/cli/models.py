@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from junctor.cli.access import WrongUseError, add_options, find_key, find_target
+from junctor.cli.access import WrongUseError, add_options, find_target, given_tls, open_client
 from junctor.cli.admin import Actions, plain
 from junctor.cli.money import usd
 from junctor.cli.showing import show_json, show_table, tell
@@ -32,7 +32,6 @@ def add_models(commands: Actions) -> None:
     """Add the three commands and their options."""
     models = commands.add_parser(
         "models",
-        help="list the models that can be reached, and what to set to reach more",
         description="List the models that the router's credentials reach, and which variables of the server to set to reach "
         "more. Prices are in USD for a million tokens, at the cheapest endpoint.",
         epilog="Example: junctor models gpt --modality image --max-output-price 10 --sort price",
@@ -52,31 +51,29 @@ def add_models(commands: Actions) -> None:
     models.add_argument("--all", action="store_true", help="list also those that cannot be reached, and what opens them")
     endpoints = commands.add_parser(
         "endpoints",
-        help="list a model's endpoints: price, limits, health, and what reaches them",
         description="List the endpoints of a model. Prices are in USD for a million tokens.",
         epilog="Example: junctor endpoints openai/gpt-oss-120b",
     )
     endpoints.add_argument("model", metavar="MODEL", help="author/name, or an alias")
     providers = commands.add_parser(
         "providers",
-        help="list the providers, and what opens them",
         description="List the providers, how much of each can be reached, and which variables of the server open them.",
         epilog="Example: junctor providers --json",
     )
     for parser, work in ((models, _models), (endpoints, _endpoints), (providers, _providers)):
         parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
         add_options(parser, TIMEOUT_S)
-        parser.set_defaults(work=work)
+        parser.set_defaults(work=work, run=run_models)
 
 
 def run_models(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Ask and show, and return the exit code: 0 shown, 1 the call failed, 2 wrongly used."""
     from junctor.cli.chat_report import explain
-    from junctor.client import Client, JunctorRpcError
+    from junctor.client import JunctorRpcError
 
     target = find_target(options.target, environ)
     try:
-        with Client(target, find_key(options.key_file, target, environ)) as client:
+        with open_client(target, options.key_file, given_tls(options), environ) as client:
             options.work(client, options)
     except JunctorRpcError as error:
         tell(*explain(error, target, options.timeout))

@@ -79,14 +79,17 @@ class HealthSnapshot(Struct, frozen=True):
 class Tally(Struct, frozen=True, kw_only=True):
     """What one instance saw of one endpoint in one interval. Callers' own errors and those of BYOK credentials are not in it.
 
-    `throttled` are answers of 429, which are no failures. `probed` is how many probes in a row were answered, to this instant.
-    The samples are some of those measured, picked without favour: milliseconds, and tokens a second.
+    `begun` is how many calls began, less those that said nothing of the endpoint when they ended, and those that began to wait
+    for longer than its answers take; so it may be negative. `ok` and `failed` count by when calls ended. `throttled` are
+    answers of 429, which are no failures. `probed` is how many probes in a row were answered, to this instant. The samples are
+    some of those measured, picked without favour: milliseconds, and tokens a second.
     """
 
     endpoint: str
     provider: str
     ok: int = 0
     failed: int = 0
+    begun: int = 0
     throttled: int = 0
     probed: int = 0
     first_token_ms: tuple[float, ...] = ()

@@ -49,6 +49,7 @@ _COLUMNS: Final = 11
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Count = Annotated[int, Meta(ge=0, le=2**32)]
 """More than one instance ever sees in an interval."""
+Difference = Annotated[int, Meta(ge=-(2**33), le=2**33)]
 Sum = Annotated[int, Meta(ge=0, le=2**53)]
 Instant = Annotated[int, Meta(ge=0, le=2**48)]
 T = TypeVar("T", bound=Struct)
@@ -56,12 +57,15 @@ V = TypeVar("V")
 
 
 class _StoredPart(Struct, array_like=True):
+    """Columns of tallies. `ahead` is by how many more calls began than ended, next to none most often; empty if not told."""
+
     number: Count
     at_ms: Instant
     endpoints: list[Name]
     counts: tuple[list[Count], list[Count], list[Count], list[Count], list[Count], list[Count]]
     first_token: list[bytes]
     throughput: list[bytes]
+    ahead: list[Difference] = []
 
 
 class _StoredDigest(Struct, array_like=True):
@@ -224,18 +228,21 @@ def _stored_part(interval: Interval, samples: int, most: int) -> _StoredPart:
         ),
         [_sketched(tally.first_token_ms[:samples], tally.ok) for tally in kept],
         [_sketched(tally.throughput[:samples], tally.ok) for tally in kept],
+        [tally.begun - tally.ok - tally.failed for tally in kept],
     )
 
 
 def _part(stored: _StoredPart) -> Part:
     """Return a part as it was told. Raises ValueError."""
     ok, failed, throttled, probed, input_tokens, cached = stored.counts
-    places = range(_length(stored.endpoints, *stored.counts, stored.first_token, stored.throughput))
+    ahead = stored.ahead or [0] * len(stored.endpoints)
+    places = range(_length(stored.endpoints, *stored.counts, stored.first_token, stored.throughput, ahead))
     sightings = [
         Sighting(
             endpoint=stored.endpoints[place],
             ok=ok[place],
             failed=failed[place],
+            begun=ok[place] + failed[place] + ahead[place],
             throttled=throttled[place],
             probed=probed[place],
             first_token=_sketch(stored.first_token[place]),

@@ -121,6 +121,25 @@ class SeenProvider(Struct, frozen=True, kw_only=True):
     endpoints: tuple[SeenEndpoint, ...]
     credential_count: int
 
+    @property
+    def reached(self) -> int:
+        """How many models calls can go to there."""
+        return len({seen.endpoint.model for seen in self.endpoints if not seen.reason})
+
+    @property
+    def openable(self) -> int:
+        """How many models the variables would open there."""
+        return len({seen.endpoint.model for seen in self.endpoints if seen.variables})
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """What opens it: any one of these, or of these sets of them (TOGETHER); where nothing is reached, what it lacks."""
+        if not self.reached:
+            lacking = tuple(dict.fromkeys(chain.from_iterable(seen.variables for seen in self.endpoints)))
+            if lacking or self.credential_count:
+                return lacking
+        return self.provider.credentials
+
 
 class Sight:
     """What a key sees in the snapshots of one instant."""

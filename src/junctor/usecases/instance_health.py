@@ -90,7 +90,9 @@ class InstanceHealth:
     def tallies(self) -> tuple[Tally, ...]:
         """Return what was seen since the last time, of each endpoint of which anything was."""
         found: list[Tally] = []
+        now_s = self._clock.monotonic_s()
         for endpoint, measured in self._all.endpoints.items():
+            measured.pass_overdue(now_s)
             if not measured.interval.nothing:
                 found.append(measured.interval.tally(endpoint, measured.probed))
                 measured.interval = Seen()

@@ -65,8 +65,7 @@ class Watch:
         self._under_way = True
         self._probe = False
         self._for_fleet = False
-        measured.in_flight += 1
-        measured.begun = self._number = measured.begun + 1
+        self._number = measured.begins(began_s)
         measured.row = None
 
     def probes(self, *, for_fleet: bool) -> None:
@@ -80,6 +79,7 @@ class Watch:
         if not self._under_way or self._first_s is not None:
             return
         self._first_s = now_s = self._all.clock.monotonic_s()
+        self._measured.heard(self._number)
         self._measured.first_ms.peak(now_s, ms)
         self._measured.interval.first_token_ms.add(ms, self._all.dice.uniform)
         self._content(now_s)
@@ -158,9 +158,11 @@ class Watch:
         measured.interval.failed += 1
         if self._for_fleet:
             measured.probed = 0
-        if measured.breaker.failed(self._number, now_s, self._began_s, measured.counts, self._all.dice.uniform()):
-            self._all.tell("endpoint_opened", self._candidate.endpoint)
         self._end()
+        measured.pass_overdue(now_s)
+        most, chance = measured.most_failed(), self._all.dice.uniform()
+        if measured.breaker.failed(self._number, now_s, self._began_s, chance, most_failed=most):
+            self._all.tell("endpoint_opened", self._candidate.endpoint)
 
     def _credential_failed(self, now_s: float, failure: Failure) -> None:
         measured, endpoint, credential = self._measured, self._candidate.endpoint, self._candidate.credential
@@ -192,11 +194,15 @@ class Watch:
 
     def _told_nothing(self) -> None:
         """End without a word on the endpoint."""
-        self._measured.breaker.streak.passes(self._number)
+        measured = self._measured
+        measured.breaker.streak.passes(self._number)
+        measured.interval.begun -= self._number in measured.waiting
         self._end()
 
     def _end(self) -> None:
         self._under_way = False
+        if self._first_s is None:
+            self._measured.heard(self._number)
         self._measured.in_flight -= 1
         self._measured.row = None
         if self._probe:

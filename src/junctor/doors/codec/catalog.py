@@ -115,7 +115,7 @@ def provider(seen: SeenProvider) -> pb.Provider:
         model_count=len({found.endpoint.model for found in seen.endpoints}),
         dialects=sorted({found.endpoint.dialect for found in seen.endpoints}),
         dialect_spoken=any(found.dialect_spoken for found in seen.endpoints),
-        variables=row.credentials,
+        variables=seen.variables,
         credential_count=seen.credential_count,
         aggregator=row.aggregator,
         purchase_fee_ppm=row.purchase_fee_ppm,

@@ -1,9 +1,9 @@
 """Is an endpoint to be asked as usual, last of all, or once to see whether it is back? As routing.md has it (Health, L1).
 
-Closed, it opens at FAILURES_IN_A_ROW, in the order in which calls began (streak.py), or where at least half of no fewer than
-COUNTED_LEAST answers failed of late. Open, it waits for a time that grows with each opening in a row and is never the same in
-two instances. Then it is half-open: one probe at a time is wanted, and the first content of any call that began since it opened
-closes it. What failed before is forgotten then, and the ramp is the caution instead. A failed probe opens it again.
+Closed, it opens at FAILURES_IN_A_ROW, in the order in which calls began (streak.py), or where most calls failed of late. Open,
+it waits for a time that grows with each opening in a row and is never the same in two instances. Then it is half-open: one
+probe at a time is wanted, and the first content of any call that began since it opened closes it. What failed before is
+forgotten then, and the ramp is the caution instead. A failed probe opens it again.
 
 An open breaker refuses nothing: it only puts an endpoint behind all others. So where all are open they are tried in the order
 of their prices, and the last endpoint of a model is never out of reach: the plan ranks what is open, it does not leave it out.
@@ -50,8 +50,8 @@ class Breaker(Struct, gc=False):
         """Say whether it is half-open and no probe is under way."""
         return self.probes == 0 and self.half_open(now_s)
 
-    def failed(self, number: int, now_s: float, began_s: float, counts: Counts, chance: float) -> bool:
-        """Note the failure, counted already, of a call that began at `began_s`; return whether it opened the breaker.
+    def failed(self, number: int, now_s: float, began_s: float, chance: float, *, most_failed: bool) -> bool:
+        """Note the failure of a call that began at `began_s`; return whether it opened the breaker.
 
         `number` is the call's in the order of beginning, from 1 on; `chance` in [0, 1) spreads the instances' probes. Calls
         that began before the state that it is in say nothing of it.
@@ -63,8 +63,7 @@ class Breaker(Struct, gc=False):
             return True
         if self.closed_s is not None and began_s < self.closed_s:
             return False
-        in_a_row, answers = self.streak.fails(number), counts.ok + counts.failed
-        if in_a_row < FAILURES_IN_A_ROW and not (answers >= COUNTED_LEAST and counts.failed >= FAILED_SHARE * answers):
+        if self.streak.fails(number) < FAILURES_IN_A_ROW and not most_failed:
             return False
         if self.closed_s is not None and now_s - self.closed_s >= SOUND_S:
             self.openings = 0
@@ -88,6 +87,15 @@ class Breaker(Struct, gc=False):
         self.openings += 1
         self.opened_s, self.open_until_s = now_s, now_s + wait_s
         self.streak.clear()
+
+
+def most_failed(counts: Counts, under_way: int) -> bool:
+    """Tell whether at least half of no fewer than COUNTED_LEAST answers failed, and half of what is under way besides.
+
+    Failures are quick and answers take their time: after a start those that fail are the first to end, however few they are.
+    """
+    answers = counts.ok + counts.failed
+    return answers >= COUNTED_LEAST and counts.failed >= FAILED_SHARE * (answers + under_way)
 
 
 def ramp(since_s: float) -> float:

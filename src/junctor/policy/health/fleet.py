@@ -2,10 +2,13 @@
 
 An aggregator folds the digests of all instances into one Fleet, and takes its verdicts every few seconds. An endpoint is
 ejected where at least half of no fewer than COUNTED_LEAST calls failed, of late or since the last verdicts, and not for one
-instance alone: what is seen by all but the one that reports the most failures must say so too. One instance is named its
-prober, one more whenever none was heard of it for a while, and others for those that are silent. Three probes in a row that
-were answered end it, whoever made them, and so does a time in which nobody asked it at all, as otherwise a quiet endpoint would
-never be tried again. What failed before is forgotten then.
+instance alone: what is seen by all but the one that reports the most failures must say so too. It must be half of those that
+began, too: failures are quick and answers take their time, so that after a start, or where traffic moves to an endpoint, those
+that fail are the first to end, however few they are. What waits for longer than answers take there stands for nothing.
+
+One instance is named an ejected endpoint's prober, one more whenever none was heard of it for a while, and others for those
+that are silent. Three probes in a row that were answered end it, whoever made them, and so does a time in which nobody asked it
+at all, as otherwise a quiet endpoint would never be tried again. What failed before is forgotten then.
 
 Each part of a digest is counted once: by its number, and, of an instance that this aggregator did not know, only if it was
 written after the snapshot that it began from. Beyond that no instance's clock is looked at, so clocks may differ. A part that
@@ -20,7 +23,7 @@ from typing import Final
 from msgspec import Struct
 
 from junctor.domain.health import FleetView, Tally, Verdict
-from junctor.policy.health.decay import Counts
+from junctor.policy.health.decay import HALF_LIFE_S, Counts
 from junctor.policy.health.published import BUCKET_MS, Published, Sighting
 
 COUNTED_LEAST: Final = 20.0
@@ -45,6 +48,25 @@ NOBODY: Final = ""
 
 SICK_PROVIDERS: Final = 3
 SICK_CALLS: Final = 3
+
+
+class _Calls(Counts, gc=False):
+    """What an instance tells of an endpoint: how many calls ended, and how many began, which fades as those do."""
+
+    begun: float = 0.0
+
+    def count(self, sighting: Sighting, now_s: float) -> None:
+        """Count what was seen."""
+        self.fade(now_s)
+        self.ok += sighting.ok
+        self.failed += sighting.failed
+        self.begun += sighting.begun
+
+    def fade(self, now_s: float) -> None:
+        """Let the counts be what they are worth at this instant."""
+        before_s = self.at_s
+        super().fade(now_s)
+        self.begun *= 0.5 ** ((self.at_s - before_s) / HALF_LIFE_S)
 
 
 class Part(Struct, frozen=True):
@@ -108,8 +130,8 @@ class _Standing(Struct):
     published: Published
     before: Verdict | None = None
     before_until_ms: int = 0
-    late: dict[str, Counts] = {}
-    interval: dict[str, Counts] = {}
+    late: dict[str, _Calls] = {}
+    interval: dict[str, _Calls] = {}
     out: _Out | None = None
     back_ms: int | None = None
 
@@ -176,10 +198,7 @@ class Fleet:
         standing = self._standing(sighting.endpoint, now_ms)
         standing.published.note(sighting, now_ms)
         for counts in (standing.late, standing.interval):
-            mine = counts.setdefault(instance, Counts(at_s=now_ms / 1000))
-            mine.fade(now_ms / 1000)
-            mine.ok += sighting.ok
-            mine.failed += sighting.failed
+            counts.setdefault(instance, _Calls(at_s=now_ms / 1000)).count(sighting, now_ms / 1000)
         if standing.out is not None:
             standing.out.note(instance, sighting, now_ms)
 
@@ -216,7 +235,7 @@ def _continued(verdict: Verdict, now_ms: int) -> _Standing:
         published=Published(now_ms),
         before=verdict,
         before_until_ms=now_ms + BUCKET_MS,
-        late={NOBODY: Counts(verdict.ok, verdict.failed, now_ms / 1000)},
+        late={NOBODY: _Calls(verdict.ok, verdict.failed, now_ms / 1000)},
         out=_Out(now_ms, dict.fromkeys(verdict.probers, now_ms), now_ms) if verdict.ejected else None,
         back_ms=verdict.back_ms,
     )
@@ -232,19 +251,26 @@ def _fade(standing: _Standing, live: Sequence[str], now_ms: int) -> None:
             del standing.late[name]
 
 
-def _agreed(counts: Mapping[str, Counts]) -> bool:
+def _agreed(counts: Mapping[str, _Calls]) -> bool:
     """Tell whether more than one instance finds that an endpoint fails."""
-    ok, failed = sum(each.ok for each in counts.values()), sum(each.failed for each in counts.values())
-    if ok + failed < COUNTED_LEAST or failed < ok:
+    ended, failed, rest = _summed(counts.values())
+    if ended < COUNTED_LEAST or failed < rest:
         return False
     named = [each for name, each in counts.items() if name != NOBODY]
     loudest = max(named, key=lambda each: each.failed, default=None)
-    others = [each for each in named if each is not loudest]
-    others_failed = sum(each.failed for each in others)
-    return others_failed >= max(ONE_FAILURE, sum(each.ok for each in others))
+    _, others_failed, others_rest = _summed(each for each in named if each is not loudest)
+    return others_failed >= max(ONE_FAILURE, others_rest)
 
 
-def _name_prober(endpoint: str, out: _Out, late: Mapping[str, Counts], well: Sequence[str], now_ms: int) -> None:
+def _summed(those: Iterable[_Calls]) -> tuple[float, float, float]:
+    """Return how many calls ended and how many failed, and how many did not: ended well, or began and have not ended yet."""
+    ok = failed = begun = 0.0
+    for each in those:
+        ok, failed, begun = ok + each.ok, failed + each.failed, begun + each.begun
+    return ok + failed, failed, max(ok, begun - failed)
+
+
+def _name_prober(endpoint: str, out: _Out, late: Mapping[str, _Calls], well: Sequence[str], now_ms: int) -> None:
     """Keep the probers that are heard of this endpoint, and name one more where that takes too long.
 
     It is drawn by chance that all aggregators would agree on. Chances are as an instance's calls of the endpoint were of late:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, field
 
 from junctor.domain.health import Cause, EndpointHealth, Verdict
-from junctor.policy.health.breaker import Breaker, ramp
+from junctor.policy.health.breaker import Breaker, most_failed, ramp
 from junctor.policy.health.cooling import Cooling, Limit
 from junctor.policy.health.decay import MEAN_S, PEAK_S, Counts, Faded, success_probability
 from junctor.policy.health.seen import Seen
@@ -48,14 +48,17 @@ class Word(Struct, frozen=True):
 class Measured(Struct):
     """All that one instance knows of one endpoint.
 
-    `begun` counts its tries, and so numbers them. `first_ms` and `whole_s` are how long the first content of a stream and a
-    whole answer took, at their worst of late. `probed` counts the probes in a row that were answered while the fleet had
-    ejected the endpoint.
+    `begun` counts its tries, and so numbers them. `waiting` are those without any content yet, by number, with when they began,
+    in that order; but for `overdue` ones, which wait for longer than whole answers took of late. `first_ms` and `whole_s` are
+    how long the first content of a stream and a whole answer took, at their worst of late. `probed` counts the probes in a row
+    that were answered while the fleet had ejected the endpoint.
     """
 
     used_s: float
     begun: int = 0
     in_flight: int = 0
+    waiting: dict[int, float] = field(default_factory=dict)
+    overdue: int = 0
     counts: Counts = field(default_factory=Counts)
     breaker: Breaker = field(default_factory=Breaker)
     first_ms: Faded = field(default_factory=lambda: Faded(PEAK_S))
@@ -69,6 +72,39 @@ class Measured(Struct):
     interval: Seen = field(default_factory=Seen)
     row: EndpointHealth | None = None
     row_until_s: float = 0.0
+
+    def begins(self, now_s: float) -> int:
+        """Note that a call begins, and return its number."""
+        self.in_flight += 1
+        self.interval.begun += 1
+        self.begun += 1
+        self.waiting[self.begun] = now_s
+        return self.begun
+
+    def heard(self, number: int) -> None:
+        """Note that a call waits no more: it has content, or has ended without any."""
+        if self.waiting.pop(number, None) is None:
+            self.overdue -= 1
+
+    def pass_overdue(self, now_s: float) -> None:
+        """Take what is overdue for calls that say nothing: they neither stand against failures nor part a row of them.
+
+        Most likely it fails, too, but at an endpoint that is silent its time is up only much later. Where it is not known how
+        long whole answers take, nothing is overdue.
+        """
+        worst_s = self.whole_s.value
+        while worst_s is not None and self.waiting:
+            number = next(iter(self.waiting))
+            if now_s - self.waiting[number] <= worst_s:
+                return
+            del self.waiting[number]
+            self.overdue += 1
+            self.interval.begun -= 1
+            self.breaker.streak.passes(number)
+
+    def most_failed(self) -> bool:
+        """Tell whether most calls failed of late, of those that ended and those that may well be answered yet."""
+        return most_failed(self.counts, self.in_flight - self.overdue)
 
     def is_open(self, now_s: float, word: Word | None) -> bool:
         """Say whether it is tried after all others, by its breaker or the fleet's word."""

@@ -28,6 +28,7 @@ class Sighting(Struct, frozen=True, kw_only=True):
     endpoint: str
     ok: int = 0
     failed: int = 0
+    begun: int = 0
     throttled: int = 0
     probed: int = 0
     first_token: Sketch | None = None

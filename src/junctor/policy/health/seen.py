@@ -30,10 +30,11 @@ class Samples(Struct):
 
 
 class Seen(Struct):
-    """The counts and samples of one endpoint in one interval."""
+    """The counts and samples of one endpoint in one interval. `begun` loses a call once it says nothing or is overdue."""
 
     ok: int = 0
     failed: int = 0
+    begun: int = 0
     throttled: int = 0
     first_token_ms: Samples = field(default_factory=Samples)
     throughput: Samples = field(default_factory=Samples)
@@ -42,7 +43,7 @@ class Seen(Struct):
 
     @property
     def nothing(self) -> bool:
-        """Whether there is nothing to tell."""
+        """Whether there is nothing to tell: that calls began is told with what came of any."""
         return not (self.ok or self.failed or self.throttled or self.first_token_ms.count)
 
     def answered(self, usage: Usage | None) -> None:
@@ -59,6 +60,7 @@ class Seen(Struct):
             provider=endpoint.partition("/")[0],
             ok=self.ok,
             failed=self.failed,
+            begun=self.begun,
             throttled=self.throttled,
             probed=probed,
             first_token_ms=tuple(self.first_token_ms.values),

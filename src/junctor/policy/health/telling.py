@@ -36,6 +36,7 @@ def _together(earlier: Tally, later: Tally) -> Tally:
         later,
         ok=earlier.ok + later.ok,
         failed=earlier.failed + later.failed,
+        begun=earlier.begun + later.begun,
         throttled=earlier.throttled + later.throttled,
         first_token_ms=later.first_token_ms or earlier.first_token_ms,
         throughput=later.throughput or earlier.throughput,

@@ -14,22 +14,32 @@ from junctor.policy.routing import rendezvous
 
 
 class Held(Struct, frozen=True, gc=False):
-    """The credentials of one provider: their names, and for each its number and one over its weight, as a draw needs them."""
+    """The credentials of one provider: their names, and for each its number with what a draw needs besides.
+
+    That is one over its weight in `turns`, and its name in `even`, which is empty where the weights are not all the same.
+    """
 
     names: tuple[str, ...]
     turns: tuple[tuple[int, float], ...]
+    even: tuple[tuple[int, str], ...]
 
 
 def held(provider: str, credentials: tuple[Credential, ...]) -> Held:
     """Return what a draw needs to know of a provider's credentials."""
-    turns = ((rendezvous.number(f"{provider}/{each.name}"), 1 / each.weight) for each in credentials)
-    return Held(tuple(each.name for each in credentials), tuple(turns))
+    names = tuple(each.name for each in credentials)
+    numbers = [rendezvous.number(f"{provider}/{name}") for name in names]
+    turns = tuple((number, 1 / each.weight) for number, each in zip(numbers, credentials, strict=True))
+    even = len({each.weight for each in credentials}) <= 1
+    return Held(names, turns, tuple(zip(numbers, names, strict=True)) if even else ())
 
 
 def drawn(all_: Held, cooling: frozenset[str], chosen_by: int) -> tuple[str, ...]:
     """Name the credentials that may be used, in the order in which they are to be."""
-    waits = rendezvous.waits(chosen_by, all_.turns)
-    names = [name for _, name in sorted(zip(waits, all_.names, strict=True))]
+    if all_.even:
+        names = rendezvous.order(chosen_by, all_.even)
+    else:
+        waits = rendezvous.waits(chosen_by, all_.turns)
+        names = [name for _, name in sorted(zip(waits, all_.names, strict=True))]
     if cooling:
         names = [name for name in names if name not in cooling] or names
     return tuple(names)

@@ -115,9 +115,9 @@ def _draw(group: list[Offer], weights: list[float], chances: Iterator[float], ta
         group, weights = [offer for offer in group if offer.weight], [weight for weight in weights if weight]
     while group and len(taken) < places:
         sums = list(accumulate(weights))
-        last = len(sums) - 1
-        one = bisect_right(sums, next(chances) * sums[-1], 0, last)
-        two = bisect_right(sums, next(chances) * sums[-1], 0, last)
+        last, total = len(sums) - 1, sums[-1]
+        one = bisect_right(sums, next(chances) * total, 0, last)
+        two = bisect_right(sums, next(chances) * total, 0, last)
         place = two if one != two and _waits_less(group[two], group[one]) else one
         taken.append(group.pop(place))
         del weights[place]
@@ -125,15 +125,14 @@ def _draw(group: list[Offer], weights: list[float], chances: Iterator[float], ta
 
 
 def _waits_less(offer: Offer, other: Offer) -> bool:
-    wait, others = _wait(offer), _wait(other)
-    return wait is not None and others is not None and wait < others
-
-
-def _wait(offer: Offer) -> float | None:
-    health = offer.health
-    if health is None or health.time_to_first_token_ms is None:
-        return None
-    return health.time_to_first_token_ms * (health.in_flight + 1)
+    """Judge whether a call would wait less at one than at the other, as far as that is measured for both."""
+    mine, others = offer.health, other.health
+    if mine is None or others is None:
+        return False
+    first, second = mine.time_to_first_token_ms, others.time_to_first_token_ms
+    if first is None or second is None:
+        return False
+    return first * (mine.in_flight + 1) < second * (others.in_flight + 1)
 
 
 def _chances(name: str, places: int) -> list[float]:

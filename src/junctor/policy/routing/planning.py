@@ -115,7 +115,9 @@ def _first_of_each(found: Sequence[Offer]) -> list[Offer]:
 
 def _candidate(offer: Offer, chance: Chance) -> Candidate:
     row = offer.row
-    names = row.held.names if len(row.held.names) <= 1 else _credentials(offer, chance)
+    names = row.held.names
+    if len(names) > 1:
+        names = _credentials(offer, chance)
     return Candidate(
         row.endpoint,
         names[0] if names else None,
@@ -138,7 +140,6 @@ def _left(found: Sequence[Offer], taken: Sequence[Offer], call: Call) -> list[Ex
     """Return the exclusions of the offers that got no place."""
     for offer in taken:
         offer.taken = True
-    rows = [offer.row for offer in found if not offer.taken]
     if call.preferences.allow_fallbacks or call.preferences.order:
-        return [row.beyond for row in rows]
-    return [Exclusion(row.endpoint, "FALLBACK_NOT_ALLOWED") for row in rows]
+        return [offer.row.beyond for offer in found if not offer.taken]
+    return [Exclusion(offer.row.endpoint, "FALLBACK_NOT_ALLOWED") for offer in found if not offer.taken]

@@ -22,6 +22,16 @@ def number(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=_BYTES).digest())
 
 
+def order(chosen_by: int, those: Iterable[tuple[int, str]]) -> list[str]:
+    """Return names in the order of their waits where all weights are equal, each given with its number: no logarithm is needed.
+
+    Whoever waits the least has the greatest hash.
+    """
+    turns = [((chosen_by ^ hashed) * _MIX & _MASK, name) for hashed, name in those]
+    turns.sort(reverse=True)
+    return [name for _, name in turns]
+
+
 def waits(chosen_by: int, those: Iterable[tuple[int, float]]) -> list[float]:
     """Return how long each waits, for its number and one over its weight."""
     return [-log(((((chosen_by ^ hashed) * _MIX) & _MASK) + 0.5) * _SCALE) * mean for hashed, mean in those]
