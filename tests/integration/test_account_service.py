@@ -614,6 +614,5 @@ async def test_a_call_ends_with_its_deadline(house: House, monkeypatch: pytest.M
     with pytest.raises(JunctorRpcError) as caught:
         await house.ask(house.admin, pb.GetOrganisationRequest(), timeout_s=0.5)
     assert caught.value.code == "DEADLINE_EXCEEDED"
-    async with asyncio.timeout(PATIENCE_S):
-        await house.plane.rpc.guard.idle()
+    assert await house.plane.gate.empty(PATIENCE_S)
     assert house.plane.lines()[-1]["status"] in {"DEADLINE_EXCEEDED", "CANCELLED"}

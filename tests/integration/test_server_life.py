@@ -14,9 +14,12 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 
 from junctor.adapters.tables.sqlite import SqliteStore
 from junctor.bootstrap import native
+from junctor.bootstrap.stop import Stop
 from junctor.client import AsyncEventStream, complete_request, stream_request
 from junctor.domain.lease import LeaseState, SlotState
+from junctor.doors import grpc_server
 from junctor.doors.grpc_server import AddressError, GrpcServer
+from junctor.doors.rpc.gate import RETRY_LEAST_S, RETRY_MOST_S
 from junctor.records import keys, leases
 from junctor.records.tables import ALL_TABLES, CORE
 from junctor.settings import Settings
@@ -44,6 +47,7 @@ from tests.support.scripted_upstream import (
     Request,
     Send,
     Step,
+    Until,
     Wait,
     WaitClosed,
     chat_answer,
@@ -115,7 +119,7 @@ async def test_a_sick_instance_asks_for_no_calls(tmp_path: Path, monkeypatch: py
                 await until(partial(turned, status))
             async with serving.client() as client:
                 assert (await client.complete("Hi", model=MODEL)).choices
-            await listening.drain(native.Stop(), PATIENCE_S)
+            await listening.drain(Stop(), PATIENCE_S)
         assert [line["event"] for line in log_lines(router, "event")].count("this instance is well again") == 1
 
 
@@ -125,9 +129,11 @@ async def _first_delta(stream: AsyncEventStream) -> None:
             pass
 
 
-async def test_drain_lets_a_running_stream_finish(tmp_path: Path) -> None:
+async def test_drain_lets_a_running_stream_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else every deployment cuts the answers that are being read, or goes on taking calls that it will cut."""
-    async with one_endpoint(tmp_path, [*BEGUN, Wait(0.5), *ENDS]) as (router, _):
+    monkeypatch.setattr(grpc_server, "LAME_DUCK_S", PATIENCE_S)
+    finish = asyncio.Event()
+    async with one_endpoint(tmp_path, [*BEGUN, Until(finish), *ENDS]) as (router, upstream):
         async with _second_server(router) as (serving, server), serving.client() as client, raw_channel(serving) as channel:
             watch = channel.unary_stream(
                 "/grpc.health.v1.Health/Watch",
@@ -138,22 +144,52 @@ async def test_drain_lets_a_running_stream_finish(tmp_path: Path) -> None:
             states = [await watching.read()]
             stream = client.stream("Hi", model=MODEL)
             await _first_delta(stream)
-            draining = asyncio.create_task(server.drain(PATIENCE_S))
+            draining = asyncio.create_task(server.drain(2 * PATIENCE_S))
             states.append(await watching.read())
             async with serving.client() as late:
-                error = await refusal(late.complete("Hi", model=MODEL, timeout_s=PATIENCE_S))
+                errors = [await refusal(caller.complete("Hi", model=MODEL, timeout_s=PATIENCE_S)) for caller in (client, late)]
             assert not draining.done()
+            finish.set()
             rest = await events_of(stream)
             watching.cancel()
             await asyncio.wait_for(draining, PATIENCE_S)
         (record,) = await slots(router)
+        assert len(upstream.requests) == 1
     assert states == [
         HealthCheckResponse(status=HealthCheckResponse.SERVING),
         HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING),
     ]
-    assert error.code == "UNAVAILABLE"
+    assert [(error.code, error.reason) for error in errors] == [("UNAVAILABLE", "DRAINING")] * 2
+    assert all(RETRY_LEAST_S <= (error.retry_after_s or 0) <= RETRY_MOST_S for error in errors)
     assert kinds(rest) == ["finished"]
     assert (record.state, record.output_tokens, record.estimated) == (SlotState.SETTLED, 3, False)
+
+
+async def test_a_stream_goes_on_after_the_server_has_stopped_taking_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever still reads when balancers have turned away loses his answer, or a new connection keeps a server alive."""
+    monkeypatch.setattr(grpc_server, "LAME_DUCK_S", 0.01)
+    finish = asyncio.Event()
+    async with (
+        one_endpoint(tmp_path, [*BEGUN, Until(finish), *ENDS]) as (router, _),
+        _second_server(router) as (serving, server),
+        serving.client() as client,
+        serving.client() as late,
+    ):
+        stream = client.stream("Hi", model=MODEL)
+        await _first_delta(stream)
+        draining = asyncio.create_task(server.drain(2 * PATIENCE_S))
+
+        async def told() -> str | None:
+            """Return what a new caller is told, once it is no longer our own answer."""
+            error = await refusal(late.complete("Hi", model=MODEL, timeout_s=PATIENCE_S))
+            return None if error.reason == "DRAINING" else error.code
+
+        assert await until(told) == "UNAVAILABLE"
+        finish.set()
+        assert kinds(await events_of(stream)) == ["finished"]
+        await asyncio.wait_for(draining, PATIENCE_S)
 
 
 async def test_drain_does_not_wait_for_a_health_watch(tmp_path: Path) -> None:
@@ -181,10 +217,29 @@ async def test_stream_past_the_grace(tmp_path: Path) -> None:
             await asyncio.wait_for(server.drain(0.2), PATIENCE_S)
             assert await router.core.services.ledger.drain(PATIENCE_S) == 0
             (record,) = await slots(router)
-            await refusal(events_of(stream))
+            error = await refusal(events_of(stream))
             await upstream.requests[0].gone()
         assert log_lines(router, "incident") == []
+        assert log_lines(router)[-1]["status"] == "STREAM_INTERRUPTED"
     assert (record.state, record.output_tokens, record.estimated) == (SlotState.SETTLED, 10, True)
+    assert (error.code, error.reason) == ("ABORTED", "STREAM_INTERRUPTED")
+    assert error.metadata["generation_id"] == record.id
+    assert error.metadata["delivered_tokens"] == "10"
+
+
+async def test_a_call_past_the_grace_for_which_nothing_was_charged(tmp_path: Path) -> None:
+    """Else its caller does not try elsewhere what cost him nothing, or pays for what he never saw."""
+    async with one_endpoint(tmp_path, [WaitClosed()]) as (router, upstream):
+        async with _second_server(router) as (serving, server), serving.client() as client:
+            call = asyncio.create_task(refusal(client.complete("Hi", model=MODEL, timeout_s=2 * PATIENCE_S)))
+            await upstream.arrived()
+            await asyncio.wait_for(server.drain(0.2), PATIENCE_S)
+            error = await call
+            assert await router.core.services.ledger.drain(PATIENCE_S) == 0
+            await upstream.requests[0].gone()
+        assert (await ended(router)).state is SlotState.VOID
+        assert log_lines(router)[-1]["status"] == "DRAINING"
+    assert (error.code, error.reason) == ("UNAVAILABLE", "DRAINING")
 
 
 async def test_asked_twice(tmp_path: Path) -> None:
@@ -193,7 +248,7 @@ async def test_asked_twice(tmp_path: Path) -> None:
         async with _second_server(router) as (serving, server), serving.client() as client:
             stream = client.stream("y" * 80, model=MODEL)
             await _first_delta(stream)
-            stop = native.Stop()
+            stop = Stop()
             stop.signal()
             draining = asyncio.create_task(native.drain(server, stop, 9 * PATIENCE_S))
             await asyncio.sleep(0.1)

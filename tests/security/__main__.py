@@ -82,7 +82,15 @@ ROWS = (
         "limits and timers; a cost within its hold",
         ("tests/security/test_hostile_upstreams.py",),
     ),
-    Row("HTTP/2 abuse, slow clients", "most streams, age of connections, bounded sending"),
+    Row(
+        "HTTP/2 abuse, slow clients",
+        "most streams and calls, age of connections, bounded waiting for who does not send or read",
+        (
+            "tests/fault/test_rapid_resets.py",
+            "tests/integration/test_server_connections.py",
+            "tests/integration/test_server_gate.py",
+        ),
+    ),
     Row(
         "cost attack",
         "money is held before a call, rates for each key",
@@ -94,7 +102,11 @@ ROWS = (
     ),
     Row("BYOK secrets", "an envelope for each account, decrypted in one role"),
     Row("broad IAM", "one role for each function, named tables and actions"),
-    Row("internal callers", "a port and keys of its own for what manages", ("tests/security/test_scopes.py",)),
+    Row(
+        "internal callers",
+        "a port and keys of its own for what manages; TLS, and certificates of clients, on both listeners",
+        ("tests/security/test_scopes.py", "tests/integration/test_tls.py"),
+    ),
     Row(
         "supply chain",
         "requirements pinned with hashes",

@@ -209,7 +209,7 @@ class Town:
             cost_nanousd=7,
         )
         await self._plain.put_new(leases.item(lease))
-        await self._plain.put_new(generations.item(made))
+        await self._plain.put_new({**generations.item(made), "state": made.state.value, "cost_nanousd": made.cost_nanousd})
         return made.id
 
     def text(self, alphabet: str, count: int) -> str:

@@ -25,6 +25,7 @@ from junctor.doors.grpc_server import GrpcServer, ServerTerms, Service
 from junctor.doors.rpc import access
 from junctor.doors.rpc import credits as money
 from junctor.doors.rpc.control import ControlRpc
+from junctor.doors.rpc.gate import Bounds, Gate
 from junctor.doors.rpc.methods import Methods
 from junctor.ports.ambient import Clock
 from junctor.records.tables import CORE
@@ -76,6 +77,7 @@ class ControlPlane:
         self.methods = all_methods(self.store, self.clock)
         telemetry = LineTelemetry(self.log, self.clock)
         services = cast("Services", _Ambient(self.clock, dice, telemetry))
+        self.gate = Gate(Bounds(), dice.uniform, telemetry.event)
         self.rpc = ControlRpc(self.admission, self.methods, partial(Trail, services))
 
     async def ask(self, key: str, request: Message, *, timeout_s: float = 5.0) -> Any:
@@ -131,8 +133,8 @@ async def running_control_plane(settings: Mapping[str, Any] | None = None) -> As
     """Run a control plane that has one operator's key; `settings` are fields of ServerTerms."""
     plane = ControlPlane()
     await plane.store.create([CORE])
-    service = Service(SERVICE, grpc_control.handlers(SERVICE, plane.rpc.calls()), plane.rpc.guard)
-    server = GrpcServer((service,), ServerTerms(port=0, **(settings or {})))
+    service = Service(SERVICE, grpc_control.routes(SERVICE, plane.rpc.calls()))
+    server = GrpcServer((service,), ServerTerms(port=0, **(settings or {})), plane.gate)
     plane.target = f"127.0.0.1:{await server.start()}"
     plane.operator = await plane.accounts.create_api_key("", "operator", KeyScope.OPERATOR)
     try:

@@ -48,6 +48,13 @@ class WaitClosed:
 
 
 @dataclass(frozen=True)
+class Until:
+    """Do nothing until the test sets the event."""
+
+    event: asyncio.Event
+
+
+@dataclass(frozen=True)
 class Stall:
     """Do nothing until the server stops."""
 
@@ -62,7 +69,7 @@ class Reset:
     """Break the connection (RST)."""
 
 
-Step = Send | Wait | WaitClosed | Stall | Close | Reset
+Step = Send | Wait | WaitClosed | Until | Stall | Close | Reset
 
 
 @dataclass
@@ -248,6 +255,8 @@ class _Connection(asyncio.Protocol):
                 await asyncio.sleep(seconds)
             case WaitClosed():
                 await self._closed.wait()
+            case Until(event):
+                await event.wait()
             case Stall():
                 await asyncio.Event().wait()
             case Close():

@@ -1,13 +1,14 @@
 """The native shims where grpc itself is in the way."""
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 import grpc
 import pytest
 
 from junctor.doors import grpc_router
+from junctor.doors.grpc_calls import Context
+from junctor.doors.rpc.gate import Bounds, Gate
 from junctor.doors.rpc.router import RouterRpc, Send
 from junctor.v1.router_service_pb2 import StreamResponse
 
@@ -49,8 +50,7 @@ class Gone:
 
 async def test_a_write_to_a_caller_who_left_is_his_cancel() -> None:
     """Every such race would be logged as a bug of ours, with an incident, though nothing is wrong."""
-    served = grpc_router.handlers(cast("RouterRpc", OneMessage()))
-    details: Any = SimpleNamespace(method=f"/{grpc_router.SERVICE}/Stream", invocation_metadata=())
-    handler: Any = served.service(details)
-    with pytest.raises(asyncio.CancelledError):
-        await handler.unary_stream(b"", Gone())
+    served = grpc_router.routes(cast("RouterRpc", OneMessage()))[f"/{grpc_router.SERVICE}/Stream"]
+    gate = Gate(Bounds(), lambda: 0.5, lambda _name, _fields: None)
+    with pytest.raises(asyncio.CancelledError), gate.visit() as visit:
+        await served.serve(b"", cast("Context", Gone()), visit)

@@ -127,6 +127,46 @@ def test_the_end_waits_for_a_beat_that_is_being_written() -> None:
     run(scenario)
 
 
+def test_a_cut_does_not_wait_for_a_beat() -> None:
+    """A call that is cut because its reader takes nothing would wait for him all the same."""
+
+    async def scenario() -> None:
+        line = Line(takes_s=1000.0)
+
+        async def answer() -> None:
+            async with Heartbeats(line, INTERVAL_S):
+                await asyncio.Event().wait()
+
+        answering = asyncio.create_task(answer())
+        await asyncio.sleep(16)  # a beat is on its way
+        answering.cancel()
+        await asyncio.wait({answering})
+        assert answering.cancelled()
+        assert asyncio.get_running_loop().time() == 16
+
+    run(scenario)
+
+
+def test_a_cut_at_the_end_does_not_wait_for_a_beat() -> None:
+    """A stream that has ended would hold its room for as long as nobody reads its last sign of life."""
+
+    async def scenario() -> None:
+        line = Line(takes_s=1000.0)
+
+        async def answer() -> None:
+            async with Heartbeats(line, INTERVAL_S):
+                await asyncio.sleep(16)
+
+        answering = asyncio.create_task(answer())
+        await asyncio.sleep(20)
+        answering.cancel()
+        await asyncio.wait({answering})
+        await asyncio.sleep(0)
+        assert asyncio.get_running_loop().time() == 20
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("by_answer", [True, False])
 def test_a_line_that_breaks_ends_the_beats(by_answer: bool) -> None:
     """A stream to nobody would go on beating."""

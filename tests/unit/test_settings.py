@@ -40,6 +40,12 @@ def test_every_setting_is_read() -> None:
     environ = {
         "JUNCTOR_LISTEN": "[::1]:0",
         "JUNCTOR_ADMIN_LISTEN": "[::1]:7",
+        "JUNCTOR_TLS_CERT": "/srv/tls/cert.pem",
+        "JUNCTOR_TLS_KEY": "/srv/tls/key.pem",
+        "JUNCTOR_TLS_CLIENT_CA": "/srv/tls/services.pem",
+        "JUNCTOR_ADMIN_TLS_CLIENT_CA": "/srv/tls/managers.pem",
+        "JUNCTOR_PLAIN_TEXT": "on",
+        "JUNCTOR_PROCESSES": "4",
         "JUNCTOR_CREDIT_FEE_PPM": "0",
         "JUNCTOR_OUTPUT_HOLD_TOKENS": "4096",
         "JUNCTOR_DATA_DIR": "/srv/data",
@@ -57,6 +63,10 @@ def test_every_setting_is_read() -> None:
         "JUNCTOR_DEADLINE_MAX_S": "60",
         "JUNCTOR_MESSAGE_IN_MAX_BYTES": "2048",
         "JUNCTOR_MESSAGE_OUT_MAX_BYTES": "4 KiB",
+        "JUNCTOR_CALLS_MAX": "7",
+        "JUNCTOR_REQUESTS_MAX_BYTES": "3 GiB",
+        "JUNCTOR_STREAMS_MAX": "8",
+        "JUNCTOR_PATIENCE_S": "9",
         "JUNCTOR_MESSAGES_MAX": "1",
         "JUNCTOR_PARTS_MAX": "2",
         "JUNCTOR_TOOLS_MAX": "3",
@@ -68,6 +78,7 @@ def test_every_setting_is_read() -> None:
         "JUNCTOR_PRIVATE_HOSTS": "10.1.0.0/16:8000, gpu.internal:*,[fd00::/8]:443",
         "JUNCTOR_DISCOVER": "off",
         "JUNCTOR_HTTP": "HTTPX",
+        "JUNCTOR_DYNAMODB_SENDER": "Boto3",
         "JUNCTOR_KEY_CACHE_S": "0",
     }
     settings = Settings.from_environment(environ)
@@ -78,6 +89,7 @@ def test_every_setting_is_read() -> None:
     assert (settings.listen, str(settings.listen)) == (Address("::1", 0), "[::1]:0")
     assert [(pepper.version, pepper.key) for pepper in settings.peppers] == [(2, b"p" * 32), (1, b"o" * 40)]
     assert (settings.message_in_max_bytes, settings.message_out_max_bytes) == (2048, 4096)
+    assert (settings.calls_max, settings.requests_max_bytes) == (7, 3 << 30)
     assert settings.dynamodb_endpoint == "http://127.0.0.1:8000"
     assert settings.log is None
     assert settings.credential_weights == {"OPENAI_API_KEY": 3.0, "OPENAI_API_KEY_2": 0.5}
@@ -121,6 +133,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("DYNAMODB_ENDPOINT", "dynamodb.example"),
         ("DYNAMODB_ENDPOINT", "http://127.0.0.1:8000/tables"),
         ("HTTP", "curl"),
+        ("DYNAMODB_SENDER", "botocore"),
         ("TABLE_PREFIX", "a b"),
         ("REFLECTION", "maybe"),
         ("HEARTBEAT_S", "60"),
@@ -236,3 +249,25 @@ def test_own_endpoints_may_be_at_loopback_where_one_develops() -> None:
     serving = Settings.from_environment({"JUNCTOR_STORE": "sqlite"}, Command.SERVE)
     assert serving.private_hosts == ()
     assert [str(row.host) for row in Settings.from_environment({}).private_hosts] == ["127.0.0.0/8", "::1"]
+
+
+def test_tls_needs_all_its_files() -> None:
+    """If this fails, a server listens in plain text though its operator named a certificate, or lets in who shows none."""
+    assert problems({"JUNCTOR_TLS_CERT": "/c"}) == ("JUNCTOR_TLS_CERT: needs JUNCTOR_TLS_KEY",)
+    assert problems({"JUNCTOR_TLS_KEY": "/k"}) == ("JUNCTOR_TLS_KEY: needs JUNCTOR_TLS_CERT",)
+    assert problems({"JUNCTOR_TLS_CLIENT_CA": "/a", "JUNCTOR_ADMIN_TLS_CLIENT_CA": "/b"}) == (
+        "JUNCTOR_TLS_CLIENT_CA: needs JUNCTOR_TLS_CERT",
+        "JUNCTOR_ADMIN_TLS_CLIENT_CA: needs JUNCTOR_TLS_CERT",
+    )
+    both = {"JUNCTOR_TLS_CERT": "/c", "JUNCTOR_TLS_KEY": "/k", "JUNCTOR_TLS_CLIENT_CA": "/a"}
+    settings = Settings.from_environment(both)
+    assert (str(settings.tls_client_ca), settings.admin_tls_client_ca) == ("/a", settings.tls_client_ca)
+
+
+def test_several_processes_need_a_store_that_they_can_share() -> None:
+    """If this fails, an operator learns from a lock that one process owns the embedded store."""
+    environ = {"JUNCTOR_PROCESSES": "2", "JUNCTOR_PEPPER": f"1:{PEPPER}"}
+    (line,) = problems({**environ, "JUNCTOR_STORE": "sqlite"}, Command.SERVE)
+    assert line == "JUNCTOR_PROCESSES: is more than 1, but the store sqlite has room for one; use dynamodb"
+    assert Settings.from_environment(environ, Command.SERVE).processes == 2
+    assert Settings.from_environment({"JUNCTOR_PROCESSES": "2"}).store is Store.SQLITE

@@ -20,6 +20,7 @@ from junctor.adapters.secrets.environment import EnvironmentSecrets
 from junctor.adapters.secrets.shared import SharedSecret, secrets_manager
 from junctor.adapters.system.ambient import SystemClock, SystemDice
 from junctor.adapters.tables.sqlite import SqliteStore
+from junctor.bootstrap import quick
 from junctor.bootstrap.catalog_file import IMPORTED_FILE, CatalogFile
 from junctor.domain.call import Snapshots
 from junctor.doors.codec.checks import Limits
@@ -34,7 +35,7 @@ from junctor.ports.table import Store, Table
 from junctor.ports.telemetry import Telemetry
 from junctor.records import ids
 from junctor.records.tables import ALL_TABLES, CATALOG, CORE
-from junctor.settings import Http, Settings
+from junctor.settings import DynamodbSender, Http, Settings
 from junctor.settings import Store as StoreKind
 from junctor.usecases.accounts import Accounts
 from junctor.usecases.admit import Admission
@@ -114,15 +115,16 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
     file = CatalogFile(catalog, rows, settings.data_dir / IMPORTED_FILE)
     file.refresh()
     secrets = EnvironmentSecrets(environ, peppers)
+    vetting = Vetting([HostRule(row.host, row.port) for row in settings.private_hosts])
+    # Before a store that uses the same library, for which it is imported in a quicker way.
+    transport = open_transport(settings, vetting)
     shared = await _shared(settings, secrets, dice)
     store = open_store(settings)
     if settings.store is StoreKind.SQLITE or settings.dynamodb_endpoint is not None:
         await store.create(ALL_TABLES)
     table: Table = store.table(CORE)
-    vetting = Vetting([HostRule(row.host, row.port) for row in settings.private_hosts])
     overlay = CatalogOverlay(store.table(CATALOG), dice, telemetry, Ground(catalog, vetting, rows.dialects()))
     await overlay.look()
-    transport = open_transport(settings, vetting)
     health = InstanceHealth(clock, dice, telemetry)
     services = Services(
         admission=Admission(table, secrets, clock, settings.key_cache_s),
@@ -171,16 +173,29 @@ def open_store(settings: Settings, *, read_only: bool = False) -> Store:
         if not read_only:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return SqliteStore(settings.data_dir / STORE_FILE, read_only=read_only)
-    # boto3 takes a quarter of a second to import: only where it is used.
-    from junctor.adapters.tables.dynamodb import DynamoStore  # noqa: PLC0415
+    return _dynamodb(settings)
 
-    return DynamoStore(endpoint_url=settings.dynamodb_endpoint, region=settings.region, table_prefix=settings.table_prefix)
+
+def _dynamodb(settings: Settings) -> Store:
+    """Make the store on DynamoDB. Its parts are imported only where it is used: boto3 alone takes a quarter of a second."""
+    from junctor.adapters.tables.dynamodb import DynamoStore  # noqa: PLC0415 - see above
+
+    if settings.dynamodb_sender is DynamodbSender.BOTO3:
+        from junctor.adapters.tables.dynamodb_boto3 import Boto3Sender  # noqa: PLC0415 - see above
+
+        boto3 = Boto3Sender(endpoint_url=settings.dynamodb_endpoint, region=settings.region)
+        return DynamoStore(boto3, settings.table_prefix)
+    from junctor.adapters.tables.dynamodb_signed import SignedSender  # noqa: PLC0415 - see above
+
+    signed = SignedSender(endpoint_url=settings.dynamodb_endpoint, region=settings.region, clock=SystemClock())
+    return DynamoStore(signed, settings.table_prefix)
 
 
 def open_transport(settings: Settings, vetting: Vetting) -> Transport:
     """Make the transport that the settings name. The other library is not even imported: each takes a tenth of a second."""
     if settings.http is Http.AIOHTTP:
-        from junctor.adapters.net import aiohttp_transport  # noqa: PLC0415 - see above
+        with quick.without_authorities():
+            from junctor.adapters.net import aiohttp_transport  # noqa: PLC0415 - see above
 
         return aiohttp_transport.Transport(vetting=vetting)
     from junctor.adapters.net import transport  # noqa: PLC0415 - see above

@@ -1,7 +1,6 @@
 """The native gRPC servers around a core, data plane and control plane: start, wait for a signal, drain."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -9,12 +8,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 from junctor.bootstrap.core import Core, terms
+from junctor.bootstrap.machine import bounds
+from junctor.bootstrap.stop import Stop
+from junctor.bootstrap.tls import credentials
 from junctor.doors import grpc_router
-from junctor.doors.grpc_control import handlers
+from junctor.doors.grpc_control import routes
 from junctor.doors.grpc_server import AddressError, GrpcServer, ServerTerms, Service
 from junctor.doors.rpc import access, catalog, catalog_admin, usage
 from junctor.doors.rpc.control import ControlRpc
 from junctor.doors.rpc.credits import methods as credits_methods
+from junctor.doors.rpc.gate import Gate
 from junctor.doors.rpc.methods import Methods
 from junctor.doors.rpc.router import RouterRpc
 from junctor.ledger.tools import Tools
@@ -82,23 +85,30 @@ async def background(core: Core, report: Report) -> AsyncGenerator[None, None]:
 
 
 def server(core: Core, settings: Settings) -> GrpcServer:
-    """Make the server of the data plane, not listening yet."""
+    """Make the server of the data plane, not listening yet. Raises Problem."""
     router = RouterRpc(core.services, terms(settings))
-    routed = Service(grpc_router.SERVICE, grpc_router.handlers(router), router.guard)
-    return GrpcServer((routed, *_readable(core)), _terms(settings, settings.listen))
+    routed = Service(grpc_router.SERVICE, grpc_router.routes(router))
+    return GrpcServer((routed, *_readable(core)), _terms(core, settings, settings.listen), _gate(core, settings))
 
 
 def admin_server(core: Core, settings: Settings) -> GrpcServer:
-    """Make the server of the control plane, not listening yet."""
+    """Make the server of the control plane, not listening yet. Raises Problem."""
     account = _controlled(core, ACCOUNT, account_methods(core, fee_ppm=settings.credit_fee_ppm))
     changes = CatalogChanges(core.store.table(CATALOG_TABLE), core.services.clock, core.services.dice, core.overlay)
     changed = _controlled(core, CATALOG_ADMIN, catalog_admin.methods(changes))
-    return GrpcServer((account, changed, *_readable(core)), _terms(settings, settings.admin_listen))
+    return GrpcServer(
+        (account, changed, *_readable(core)),
+        _terms(core, settings, settings.admin_listen, admin=True),
+        _gate(core, settings, admin=True),
+    )
 
 
 @asynccontextmanager
 async def listening(core: Core, settings: Settings) -> AsyncGenerator["Listening", None]:
-    """Listen on both, and do what every instance does meanwhile; whoever leaves has drained. Raises AddressError."""
+    """Listen on both, and do what every instance does meanwhile; whoever leaves has drained.
+
+    Raises AddressError, Problem.
+    """
     data, admin = server(core, settings), admin_server(core, settings)
     port = await data.start()
     try:
@@ -118,7 +128,7 @@ class Listening:
         self.port = port
         self.admin_port = admin_port
 
-    async def drain(self, stop: "Stop", grace_s: float) -> None:
+    async def drain(self, stop: Stop, grace_s: float) -> None:
         """Drain both within the grace, or at once when it is insisted upon."""
         await asyncio.gather(*(drain(server, stop, grace_s) for server in self._servers))
 
@@ -144,38 +154,27 @@ def _readable(core: Core) -> tuple[Service, Service]:
 
 def _controlled(core: Core, name: str, methods: Methods) -> Service:
     rpc = ControlRpc(core.services.admission, methods, partial(Trail, core.services))
-    return Service(name, handlers(name, rpc.calls()), rpc.guard)
+    return Service(name, routes(name, rpc.calls()))
 
 
-def _terms(settings: Settings, address: Address) -> ServerTerms:
+def _gate(core: Core, settings: Settings, *, admin: bool = False) -> Gate:
+    return Gate(bounds(settings, admin=admin), core.services.dice.uniform, core.services.telemetry.event)
+
+
+def _terms(core: Core, settings: Settings, address: Address, *, admin: bool = False) -> ServerTerms:
+    def tell(text: str) -> None:
+        core.services.telemetry.event(text, {"listener": str(address)})
+
     return ServerTerms(
         host=address.host,
         port=address.port,
+        credentials=credentials(settings, tell, admin=admin),
+        reuse_port=settings.processes > 1,
         message_in_max=settings.message_in_max_bytes,
         message_out_max=settings.message_out_max_bytes,
         reflection=settings.reflection,
+        concurrent_streams_max=settings.streams_max,
     )
-
-
-class Stop:
-    """What a process was asked by signals (SIGINT, SIGTERM): once to end, twice to end at once."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.insisted = asyncio.Event()
-
-    def signal(self) -> None:
-        """Take one signal."""
-        (self.insisted if self.asked.is_set() else self.asked).set()
-
-    def listen(self) -> None:
-        """Take the signals of this process from now on."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                loop.add_signal_handler(number, self.signal)
-            except NotImplementedError:
-                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.signal))
 
 
 async def drain(running: GrpcServer, stop: Stop, grace_s: float) -> None:

@@ -13,15 +13,18 @@ from junctor.adapters.local.process import LocalModel, LocalModelError
 from junctor.adapters.local.weights import WeightsError
 from junctor.adapters.system.ambient import SystemClock
 from junctor.adapters.telemetry.lines import LineTelemetry
-from junctor.bootstrap import native
+from junctor.bootstrap import native, quick
 from junctor.bootstrap.core import Core, open_core
 from junctor.bootstrap.discovered import Discovery
 from junctor.bootstrap.local_secrets import first_key, operator_key, peppers
 from junctor.bootstrap.problems import Problem, as_problem
+from junctor.bootstrap.stop import Stop
+from junctor.bootstrap.telling import EXPOSED, exposed
 from junctor.domain.money import NanoUsd
-from junctor.settings import DEFAULT_TARGET, FIRST_KEY_FILE, Address, Settings, data_dir
+from junctor.settings import DEFAULT_TARGET, FIRST_KEY_FILE, PREFIX, Address, Settings, data_dir
 from junctor.settings import Store as StoreKind
 from junctor.usecases.accounts import HOUSE
+from junctor.usecases.catalog_sight import Access, Sight
 from junctor.usecases.credits import Credits, Deposit
 
 LOCAL_ENDPOINT = "local/junctor/local"
@@ -68,12 +71,15 @@ def run_up(settings: Settings, voice: Voice) -> int:
 
 
 async def _up(settings: Settings, voice: Voice) -> int:
-    stop = native.Stop()
+    if settings.processes > 1:
+        raise Problem(f"{PREFIX}PROCESSES: junctor up runs one process; junctor serve runs several")
+    stop = Stop()
     stop.listen()
     with as_problem():
         clock = SystemClock()
         telemetry = LineTelemetry.to_file(settings.log, clock) if settings.log else LineTelemetry(sys.stderr, clock)
         core = await open_core(settings, os.environ, peppers(settings), telemetry)
+    quick.started()
     try:
         with as_problem():
             key = await first_key(core, settings.data_dir)
@@ -85,6 +91,8 @@ async def _up(settings: Settings, voice: Voice) -> int:
             with as_problem():
                 listening = await stack.enter_async_context(native.listening(core, settings))
             _tell_what_runs(settings, voice, listening, model=model is not None)
+            if exposed(settings):
+                voice.problem(f"{EXPOSED[0].upper()}{EXPOSED[1:]}.")
             voice.table("Reachable", _reachable(core))
             voice.credit(DEVELOPMENT_NANOUSD, available_nanousd)
             _tell_what_next(settings, voice, listening.port, key.made)
@@ -94,6 +102,7 @@ async def _up(settings: Settings, voice: Voice) -> int:
             await listening.drain(stop, settings.drain_s)
     finally:
         await core.close()
+        telemetry.close()
     voice.line("Stopped.")
     return 0
 
@@ -149,7 +158,7 @@ async def _discovery(core: Core, settings: Settings) -> AsyncGenerator[None, Non
         await asyncio.gather(looking, return_exceptions=True)
 
 
-async def _until_stopped(stop: native.Stop, model: LocalModel | None, voice: Voice) -> None:
+async def _until_stopped(stop: Stop, model: LocalModel | None, voice: Voice) -> None:
     stopping = asyncio.create_task(stop.asked.wait())
     ended = asyncio.create_task(model.ended()) if model is not None else None
     await asyncio.wait({stopping, *([ended] if ended else [])}, return_when=asyncio.FIRST_COMPLETED)
@@ -162,7 +171,8 @@ async def _until_stopped(stop: native.Stop, model: LocalModel | None, voice: Voi
 
 def _tell_what_runs(settings: Settings, voice: Voice, listening: native.Listening, *, model: bool) -> None:
     address = Address(settings.listen.host, listening.port)
-    here = "  (plain text, this machine only)" if settings.listen.host in LOOPBACK else ""
+    spoken = "TLS" if settings.tls_cert is not None else "plain text"
+    here = f"  ({spoken}{', this machine only' if settings.listen.host in LOOPBACK else ''})"
     store = settings.dynamodb_endpoint or (
         str(settings.data_dir / "store.sqlite3") if settings.store is StoreKind.SQLITE else f"DynamoDB in {settings.region}"
     )
@@ -183,8 +193,9 @@ def _tell_what_next(settings: Settings, voice: Voice, port: int, key: str | None
         voice.table("First API key, shown once", [("key", key), ("kept in", str(settings.data_dir / FIRST_KEY_FILE))])
     target = Address(settings.listen.host, port)
     where = "" if str(target) == DEFAULT_TARGET else f" --target {target}"
+    trusted = "" if settings.tls_cert is None else " --ca FILE"
     kept = "" if settings.data_dir == data_dir(os.environ) else f" --key-file {settings.data_dir / FIRST_KEY_FILE}"
-    voice.next_steps([f'{_command()} chat{where}{kept} "Name three fruits."', "Ctrl-C to stop"])
+    voice.next_steps([f'{_command()} chat{where}{trusted}{kept} "Name three fruits."', "Ctrl-C to stop"])
 
 
 def _command() -> str:
@@ -195,19 +206,19 @@ def _command() -> str:
 
 
 def _reachable(core: Core) -> list[tuple[str, str]]:
-    """Return a row for each provider that is open, with its models, and for some which variable would open them."""
-    views = core.services.snapshots()
-    served: dict[str, int] = dict.fromkeys(views.catalog.providers, 0)
-    for endpoints in views.catalog.endpoints.values():
-        for endpoint in endpoints:
-            spoken = views.dialects is None or endpoint.dialect in views.dialects
-            served[endpoint.provider] += bool(endpoint.base_url) and spoken
-    open_, closed = [], []
-    for slug, provider in sorted(views.catalog.providers.items(), key=lambda found: -served[found[0]]):
-        here = f"{served[slug]} models" if served[slug] != 1 else "1 model"
-        if (views.credentials.get(slug) or not provider.credentials) and served[slug]:
-            open_.append((provider.name, here))
-        elif slug != "local" and served[slug]:
-            closed.append((provider.name, f"set {' or '.join(provider.credentials)} to reach {here}"))
+    """Return a row for each provider that is open, with its models, and for some what opens them (usecases/catalog_sight)."""
+    sight = Sight(core.services.snapshots(), Access())
+    seen = sight.providers([model for slug in sight.models() if (model := sight.model(slug)) is not None])
+    open_ = sorted((row for row in seen if row.reached), key=lambda row: -row.reached)
+    closed = sorted((row for row in seen if row.openable and not row.reached), key=lambda row: -row.openable)
+    rows = [(row.provider.name, _models(row.reached)) for row in open_]
+    rows += [
+        (row.provider.name, f"set {' or '.join(row.variables)} to reach {_models(row.openable)}")
+        for row in closed[:CLOSED_SHOWN]
+    ]
     more = len(closed) - CLOSED_SHOWN
-    return [*open_, *closed[:CLOSED_SHOWN], *([(f"{more} more", "junctor catalog show")] if more > 0 else [])]
+    return [*rows, (f"{more} more", f"{_command()} providers")] if more > 0 else rows
+
+
+def _models(count: int) -> str:
+    return "1 model" if count == 1 else f"{count:,} models"

@@ -1,4 +1,4 @@
-"""How does a command reach the router? The options, the target and the API key, the same for all that speak with a user's key.
+"""How does a command reach the router? The options, the target, TLS and the API key, the same for all that ask a router.
 
 Invariant: the key that `junctor up` left on this machine is sent to this machine only.
 """
@@ -7,9 +7,24 @@ import argparse
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from junctor.settings import API_KEY_VARIABLE, DEFAULT_TARGET, FIRST_KEY_FILE, TARGET_VARIABLE, SettingsError, data_dir
+from junctor.settings import (
+    API_KEY_VARIABLE,
+    DEFAULT_TARGET,
+    FIRST_KEY_FILE,
+    TARGET_CA_VARIABLE,
+    TARGET_CERT_VARIABLE,
+    TARGET_KEY_VARIABLE,
+    TARGET_VARIABLE,
+    SettingsError,
+    data_dir,
+)
+
+if TYPE_CHECKING:
+    from junctor.client import Client
+
+SYSTEM = "system"
 
 
 class KeyPlace(NamedTuple):
@@ -17,6 +32,21 @@ class KeyPlace(NamedTuple):
 
     variable: str
     file: str
+
+
+class TlsFiles(NamedTuple):
+    """What the command line says of TLS: whom to trust (a file, or `system`), what to show, and its private key."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+class Secured(NamedTuple):
+    """TLS as a client takes it."""
+
+    tls: bool | bytes
+    certificate: tuple[bytes, bytes] | None
 
 
 USER_KEY = KeyPlace(API_KEY_VARIABLE, FIRST_KEY_FILE)
@@ -27,7 +57,7 @@ class WrongUseError(Exception):
 
 
 def add_options(parser: argparse.ArgumentParser, timeout_s: float) -> None:
-    """Add --target, --key-file and --timeout, with its default in seconds, to a command."""
+    """Add --target, how it is reached, --key-file and --timeout, with its default in seconds, to a command."""
     parser.add_argument("--target", metavar="HOST:PORT", help=f"the router (default {TARGET_VARIABLE} or {DEFAULT_TARGET})")
     parser.add_argument(
         "--key-file",
@@ -35,7 +65,17 @@ def add_options(parser: argparse.ArgumentParser, timeout_s: float) -> None:
         type=Path,
         help=f"file with the API key (default {API_KEY_VARIABLE}, then what junctor up wrote)",
     )
+    add_tls(parser)
     add_timeout(parser, timeout_s)
+
+
+def add_tls(parser: argparse.ArgumentParser) -> None:
+    """Add --ca, --cert and --cert-key to a command."""
+    parser.add_argument(
+        "--ca", metavar="FILE", help=f"speak TLS, and trust these authorities; or {SYSTEM} (default {TARGET_CA_VARIABLE})"
+    )
+    parser.add_argument("--cert", metavar="FILE", help=f"the certificate to show (default {TARGET_CERT_VARIABLE})")
+    parser.add_argument("--cert-key", metavar="FILE", help=f"its private key (default {TARGET_KEY_VARIABLE})")
 
 
 def add_timeout(parser: argparse.ArgumentParser, timeout_s: float) -> None:
@@ -48,6 +88,50 @@ def add_timeout(parser: argparse.ArgumentParser, timeout_s: float) -> None:
 def find_target(given: str | None, environ: Mapping[str, str]) -> str:
     """Return where the router is: as given, else as the environment says, else on this machine."""
     return given or environ.get(TARGET_VARIABLE, "").strip() or DEFAULT_TARGET
+
+
+def given_tls(options: argparse.Namespace) -> TlsFiles:
+    """Return what the options say of TLS."""
+    return TlsFiles(options.ca, options.cert, options.cert_key)
+
+
+def find_tls(given: TlsFiles, environ: Mapping[str, str]) -> Secured:
+    """Return how to speak with the router: as given, else as the environment says, else in plain text.
+
+    Raises WrongUseError if the files cannot be used.
+    """
+    variables = (TARGET_CA_VARIABLE, TARGET_CERT_VARIABLE, TARGET_KEY_VARIABLE)
+    ca, cert, key = (said or environ.get(name, "").strip() for said, name in zip(given, variables, strict=True))
+    if bool(cert) is not bool(key):
+        raise WrongUseError("A certificate and its key go together: give --cert and --cert-key.")
+    if not ca:
+        if cert:
+            raise WrongUseError("A certificate is shown over TLS only: give --ca.")
+        return Secured(tls=False, certificate=None)
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        trusted = True if ca == SYSTEM else Path(ca).read_bytes()
+        if ca != SYSTEM:
+            context.load_verify_locations(ca)
+        if cert:
+            # With a passphrase at hand, as it would be asked for on the terminal.
+            context.load_cert_chain(cert, key, lambda: "")
+        return Secured(trusted, (Path(cert).read_bytes(), Path(key).read_bytes()) if cert else None)
+    except ssl.SSLError:
+        pair = f", or {cert} and {key} a certificate and its key without a passphrase," if cert else ""
+        raise WrongUseError(f"{ca} does not hold certificates{pair} in PEM.") from None
+    except OSError as error:
+        raise WrongUseError(f"The file {error.filename or ca} cannot be read.") from None
+
+
+def open_client(target: str, key_file: Path | None, tls: TlsFiles, environ: Mapping[str, str]) -> "Client":
+    """Return a client for a target. Raises WrongUseError if there is no key, or TLS cannot be spoken as it is wanted."""
+    from junctor.client import Client
+
+    secured = find_tls(tls, environ)
+    return Client(target, find_key(key_file, target, environ), tls=secured.tls, certificate=secured.certificate)
 
 
 def find_key(key_file: Path | None, target: str, environ: Mapping[str, str], place: KeyPlace = USER_KEY) -> str:

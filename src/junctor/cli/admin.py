@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from junctor.cli.access import KeyPlace, WrongUseError, add_timeout, find_key
+from junctor.cli.access import KeyPlace, WrongUseError, add_timeout, add_tls, find_key, find_tls, given_tls
 from junctor.cli.showing import show_json, show_table, tell
 from junctor.settings import ADMIN_KEY_VARIABLE, ADMIN_TARGET_VARIABLE, DEFAULT_ADMIN_TARGET, OPERATOR_KEY_FILE
 
@@ -60,6 +60,7 @@ def add_options(parser: argparse.ArgumentParser, *, organisation: bool = True) -
             help="which organisation (default the key's own, or the only one there is)",
         )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    add_tls(parser)
     add_timeout(parser, TIMEOUT_S)
 
 
@@ -94,11 +95,13 @@ def find_target(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
 
 
 def connect(options: argparse.Namespace, environ: Mapping[str, str]) -> "AdminClient":
-    """Return a client for what the options say. Raises WrongUseError if there is no key."""
+    """Return a client for what the options say. Raises WrongUseError if there is no key, or TLS cannot be spoken."""
     from junctor.client.admin import AdminClient
 
     target = find_target(options, environ)
-    return AdminClient(target, find_key(options.key_file, target, environ, ADMIN_KEY))
+    secured = find_tls(given_tls(options), environ)
+    key = find_key(options.key_file, target, environ, ADMIN_KEY)
+    return AdminClient(target, key, tls=secured.tls, certificate=secured.certificate)
 
 
 def organisation(client: "AdminClient", options: argparse.Namespace) -> str:

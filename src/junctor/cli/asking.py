@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from junctor.cli.access import TlsFiles
 from junctor.cli.chat_report import ChatResult, read_complete, read_stream_end
 from junctor.cli.terminal import dimmed, is_lively, shown, write
 from junctor.client import Client
@@ -32,6 +33,7 @@ class ChatOptions(Struct, frozen=True, kw_only=True):
     as_json: bool
     streamed: bool
     interactive: bool
+    tls: TlsFiles = TlsFiles()
 
 
 def is_text(text: str) -> bool:

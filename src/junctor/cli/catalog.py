@@ -8,7 +8,7 @@ With `--json` all of it is one object on standard output and nothing else. Exit 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,9 @@ from junctor.cli import admin
 from junctor.cli.admin import Actions
 from junctor.cli.catalog_changes import add_changes
 from junctor.cli.showing import show_json, show_table
+from junctor.cli.starting import settings_of
 from junctor.cli.terminal import shown, write
-from junctor.settings import Settings
+from junctor.settings import Command, Settings
 
 if TYPE_CHECKING:
     from junctor.adapters.catalog.snapshot import Snapshot
@@ -26,17 +27,16 @@ if TYPE_CHECKING:
 
 SHOWN_MAX = 20
 _MILLION = 1_000_000
-_HELP = "catalogue files: what is in force, what differs, and another one instead"
 
 
 def add_catalog(commands: Actions) -> None:
     """Add the command and its actions."""
     parser = commands.add_parser(
         "catalog",
-        help=_HELP,
         description="Look at catalogue files, compare them, and put another one in force for routers of this data folder.",
         epilog="Example: junctor catalog show --model openai/gpt-oss-120b",
     )
+    parser.set_defaults(run=_run)
     actions = parser.add_subparsers(dest="action", title="actions", metavar="ACTION", required=True)
     show = _add(actions, "show", "Count what a catalogue holds, or list the endpoints of a model or provider")
     show.add_argument("file", metavar="FILE", nargs="?", type=Path, help="a snapshot (default the one in force)")
@@ -57,6 +57,11 @@ def _add(actions: Actions, name: str, description: str) -> argparse.ArgumentPars
     action = actions.add_parser(name, help=description[0].lower() + description[1:], description=f"{description}.")
     action.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     return action
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    settings = settings_of(environ, Command.UP)
+    return 2 if settings is None else run_catalog(options, settings)
 
 
 def run_catalog(options: argparse.Namespace, settings: Settings) -> int:

@@ -191,6 +191,11 @@ def explain(error: JunctorRpcError, target: str, timeout_s: float) -> list[str]:
     """Return what went wrong and what to do next, a line each."""
     # Without a reason of the router's own, the status is the transport's: nothing there speaks for Junctor.
     if error.reason == "UNAVAILABLE":
+        # What grpc calls them; a router that asks for a certificate ends the connection as one does that speaks TLS.
+        if "handshake failed" in error.message:
+            return [f"What answers at {target} speaks no TLS, or shows a certificate that --ca does not trust."]
+        if "Socket closed" in error.message:
+            return [f"What answers at {target} ended the connection; it may need TLS (--ca), or a certificate (--cert)."]
         return [f"Nothing answers at {target}; start it with `junctor up`, or give --target."]
     if error.reason == "UNIMPLEMENTED" and error.code == "UNIMPLEMENTED" and not error.metadata:
         return [f"What answers at {target} is not a Junctor of this version."]

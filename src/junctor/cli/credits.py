@@ -16,6 +16,7 @@ from junctor.cli.admin import (
     organisation,
     pages,
     plain,
+    run,
     show_list,
 )
 from junctor.cli.money import in_usd, usd
@@ -40,10 +41,10 @@ def add_credits(commands: Actions) -> None:
     text = "Show an organisation's credits, and add, refund or charge back some."
     parser = commands.add_parser(
         "credits",
-        help="show and add credits",
         description=text,
         epilog="Example: junctor credits add 250 --id invoice-17, then: junctor credits show",
     )
+    parser.set_defaults(run=run)
     actions = parser.add_subparsers(dest="action", title="actions", metavar="ACTION", required=True)
     add_action(actions, "show", _show, "Show what there is, and its parts")
     entries = add_action(actions, "entries", _entries, "List what changed the balance")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from junctor.cli.access import WrongUseError, add_options, find_key, find_target
+from junctor.cli.access import WrongUseError, add_options, find_target, given_tls, open_client
 from junctor.cli.showing import show_json, show_table, tell
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ def add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Add the command and its options."""
     explain = commands.add_parser(
         "explain",
-        help="show where a request would go, and why not elsewhere",
         description="Show where a request would go, in order, and why not elsewhere. No model is asked and nothing is charged.",
         epilog="Example: junctor explain --model openai/gpt-oss-120b:floor --max-tokens 400 --ignore groq",
     )
@@ -43,17 +42,18 @@ def add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         explain.add_argument(f"--{name}", metavar="A,B", type=_names, help=meaning)
     explain.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     add_options(explain, TIMEOUT_S)
+    explain.set_defaults(run=run_explain)
 
 
 def run_explain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Ask and show, and return the exit code: 0 shown, 1 the call failed or nothing may take it, 2 wrongly used."""
     from junctor.cli.chat_report import explain
     from junctor.cli.explain_report import read_plan
-    from junctor.client import Client, JunctorRpcError
+    from junctor.client import JunctorRpcError
 
     target = find_target(options.target, environ)
     try:
-        with Client(target, find_key(options.key_file, target, environ)) as client:
+        with open_client(target, options.key_file, given_tls(options), environ) as client:
             found = client.explain(
                 _prompt(options.prompt),
                 model=options.model,

@@ -13,6 +13,7 @@ from junctor.cli.admin import (
     organisation,
     pages,
     plain,
+    run,
     show_list,
 )
 from junctor.cli.orgs import add_switch
@@ -32,10 +33,10 @@ def add_keys(commands: Actions) -> None:
     """Add the command and its actions."""
     keys = commands.add_parser(
         "keys",
-        help="manage API keys",
         description="Manage API keys through a running router. Instances follow every change within a minute.",
         epilog="Example: junctor keys create ci --requests-per-min 60 > ci.key",
     )
+    keys.set_defaults(run=run)
     actions = keys.add_subparsers(dest="action", title="actions", metavar="ACTION", required=True)
     _add(actions, "list", _list, "List the keys, without their secrets")
     _with_id(actions, "show", _show, "Show a key, without its secret")

@@ -10,6 +10,7 @@ from junctor.cli.admin import (
     organisation,
     pages,
     plain,
+    run,
     show_list,
 )
 from junctor.cli.money import in_usd, usd
@@ -28,10 +29,10 @@ def add_limits(commands: Actions) -> None:
     """Add the command and its actions."""
     parser = commands.add_parser(
         "limits",
-        help="bound what may be spent",
         description="Bound what an organisation, a workspace, a member or an API key may spend in each interval.",
         epilog="Example: junctor limits set 20 --every day --member ada",
     )
+    parser.set_defaults(run=run)
     actions = parser.add_subparsers(dest="action", title="actions", metavar="ACTION", required=True)
     add_action(actions, "list", _list, "List the limits, and how much of each is used")
     wanted = add_action(actions, "set", _set, "Set a limit; what was spent before it was first set does not count")

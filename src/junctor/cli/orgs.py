@@ -11,6 +11,7 @@ from junctor.cli.admin import (
     organisation,
     pages,
     plain,
+    run,
     show_list,
 )
 from junctor.cli.money import in_usd, usd
@@ -29,10 +30,10 @@ def add_orgs(commands: Actions) -> None:
     """Add the command and its actions."""
     orgs = commands.add_parser(
         "orgs",
-        help="manage organisations, their members and workspaces",
         description="Manage organisations, their members and workspaces, through a running router.",
         epilog="Example: junctor orgs create Research, then: junctor orgs members add ada --role admin",
     )
+    orgs.set_defaults(run=run)
     actions = orgs.add_subparsers(dest="action", title="actions", metavar="ACTION", required=True)
     add_action(actions, "list", _list, "List the organisations; for operators", organisation=False)
     add_action(actions, "show", _show, "Show an organisation")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from junctor.cli.access import WrongUseError, add_options, find_key, find_target
+from junctor.cli.access import WrongUseError, add_options, find_target, given_tls, open_client
 from junctor.cli.showing import show_json, show_table, tell
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ def add_usage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     """Add the command and its options."""
     usage = commands.add_parser(
         "usage",
-        help="show what was generated, and what it cost",
         description="Show what was generated, and what it cost.",
         epilog="Example: junctor usage list --limit 5",
     )
+    usage.set_defaults(run=run_usage)
     actions = usage.add_subparsers(dest="action", title="actions", metavar="ACTION", required=True)
     show = actions.add_parser("show", help="show one generation", description="Show one generation, by the id of its answer.")
     show.add_argument("generation", metavar="GENERATION", type=_id, help="its id, gen-...")
@@ -44,11 +44,11 @@ def add_usage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def run_usage(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Ask and show, and return the exit code: 0 shown, 1 the call failed, 2 wrongly used."""
     from junctor.cli.chat_report import explain
-    from junctor.client import Client, JunctorRpcError
+    from junctor.client import JunctorRpcError
 
     target = find_target(options.target, environ)
     try:
-        with Client(target, find_key(options.key_file, target, environ)) as client:
+        with open_client(target, options.key_file, given_tls(options), environ) as client:
             if options.action == "show":
                 _show(client, options)
             else:

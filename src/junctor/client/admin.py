@@ -42,17 +42,18 @@ class AdminClient:
         *,
         key_file: str | os.PathLike[str] | None = None,
         tls: bool | bytes = False,
+        certificate: tuple[bytes, bytes] | None = None,
     ) -> None:
         """Prepare to reach `target` (host:port); connecting happens at the first call.
 
-        The key and `tls` are as for `Client`. Raises ValueError without a sound key.
+        The key, `tls` and `certificate` are as for `Client`. Raises ValueError without a sound key.
         """
         from junctor.v1.account_service_pb2_grpc import AccountServiceStub
         from junctor.v1.catalog_admin_service_pb2_grpc import CatalogAdminServiceStub
         from junctor.v1.usage_service_pb2_grpc import UsageServiceStub
 
         self._metadata = channel.authorization(channel.find_key(api_key, key_file))
-        self._channel = open_channel(target, tls=tls)
+        self._channel = open_channel(target, channel.credentials(tls=tls, certificate=certificate))
         self.account: AccountServiceStub = AccountServiceStub(self._channel)
         self.usage: UsageServiceStub = UsageServiceStub(self._channel)
         self.catalog: CatalogAdminServiceStub = CatalogAdminServiceStub(self._channel)

@@ -51,17 +51,19 @@ class AsyncClient:
         *,
         key_file: str | os.PathLike[str] | None = None,
         tls: bool | bytes = False,
+        certificate: tuple[bytes, bytes] | None = None,
     ) -> None:
         """Prepare to reach `target` (host:port); connecting happens at the first call. No loop need run yet.
 
         The key is `api_key`, else the content of `key_file`, else JUNCTOR_API_KEY. `tls` True trusts the system's
-        certificates, bytes are the root certificates to trust (PEM). Raises ValueError without a sound key.
+        certificates, bytes are the root certificates to trust (PEM). `certificate` is a chain and its private key (PEM),
+        for a router that asks for one. Raises ValueError without a sound key.
         """
         # Here rather than at the first call, which would hold up the loop.
         import grpc.aio
 
         self._target = target
-        self._tls = tls
+        self._credentials = channel.credentials(tls=tls, certificate=certificate)
         self._metadata = channel.authorization(channel.find_key(api_key, key_file))
         self._channel: grpc.aio.Channel | None = None
         self._stubs: tuple[RouterServiceAsyncStub, UsageServiceAsyncStub, CatalogServiceAsyncStub] | None = None
@@ -182,11 +184,10 @@ class AsyncClient:
             from junctor.v1.usage_service_pb2_grpc import UsageServiceStub
 
             # Not in __init__: an aio channel binds itself to the loop that runs when it is made.
-            if self._tls is False:
+            if self._credentials is None:
                 self._channel = grpc.aio.insecure_channel(self._target, channel.OPTIONS)
             else:
-                credentials = grpc.ssl_channel_credentials(channel.root_certificates(self._tls))
-                self._channel = grpc.aio.secure_channel(self._target, credentials, channel.OPTIONS)
+                self._channel = grpc.aio.secure_channel(self._target, self._credentials, channel.OPTIONS)
             stubs = RouterServiceStub(self._channel), UsageServiceStub(self._channel), CatalogServiceStub(self._channel)
             self._stubs = stubs
         return self._stubs

@@ -5,11 +5,16 @@ grpc is imported by whoever makes a channel, never by this module: `import junct
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import grpc
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 600.0
 READ_TIMEOUT_S = 30.0
 _KEY_VARIABLE = "JUNCTOR_API_KEY"
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _MESSAGE_MAX_BYTES = 64 * 1024 * 1024
 
 OPTIONS: tuple[tuple[str, int | str], ...] = (
@@ -46,9 +51,21 @@ def authorization(key: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {key}"),)
 
 
-def root_certificates(tls: bool | bytes) -> bytes | None:  # noqa: FBT001 - the clients' own parameter, by its name
-    """Return the certificates to trust, None for the system's."""
-    return tls if isinstance(tls, bytes) else None
+def credentials(*, tls: bool | bytes, certificate: tuple[bytes, bytes] | None) -> "grpc.ChannelCredentials | None":
+    """Return what a channel speaks TLS with, None for plain text.
+
+    Raises ValueError if there is nothing to trust, or a certificate and no TLS.
+    """
+    import grpc
+
+    if tls is False:
+        if certificate is not None:
+            raise ValueError("a certificate is shown over TLS only: give tls")
+        return None
+    if isinstance(tls, bytes) and _CERTIFICATE not in tls:
+        raise ValueError("tls is not a certificate in PEM")
+    chain, key = certificate or (None, None)
+    return grpc.ssl_channel_credentials(tls if isinstance(tls, bytes) else None, key, chain)
 
 
 def check_timeout(timeout_s: float) -> float:

@@ -46,18 +46,20 @@ class Client:
         *,
         key_file: str | os.PathLike[str] | None = None,
         tls: bool | bytes = False,
+        certificate: tuple[bytes, bytes] | None = None,
     ) -> None:
         """Prepare to reach `target` (host:port); connecting happens at the first call.
 
         The key is `api_key`, else the content of `key_file`, else JUNCTOR_API_KEY. `tls` True trusts the system's
-        certificates, bytes are the root certificates to trust (PEM). Raises ValueError without a sound key.
+        certificates, bytes are the root certificates to trust (PEM). `certificate` is a chain and its private key (PEM),
+        for a router that asks for one. Raises ValueError without a sound key.
         """
         from junctor.v1.catalog_service_pb2_grpc import CatalogServiceStub
         from junctor.v1.router_service_pb2_grpc import RouterServiceStub
         from junctor.v1.usage_service_pb2_grpc import UsageServiceStub
 
         self._metadata = channel.authorization(channel.find_key(api_key, key_file))
-        self._channel = open_channel(target, tls=tls)
+        self._channel = open_channel(target, channel.credentials(tls=tls, certificate=certificate))
         self._stub = RouterServiceStub(self._channel)
         self._usage = UsageServiceStub(self._channel)
         self._models = CatalogServiceStub(self._channel)
@@ -243,13 +245,13 @@ class EventStream:
         self.close()
 
 
-def open_channel(target: str, *, tls: bool | bytes) -> "grpc.Channel":
+def open_channel(target: str, credentials: "grpc.ChannelCredentials | None") -> "grpc.Channel":
     """Return a channel to a target, in plain text or over TLS; connecting happens at the first call."""
     import grpc
 
-    if tls is False:
+    if credentials is None:
         return grpc.insecure_channel(target, channel.OPTIONS)
-    return grpc.secure_channel(target, grpc.ssl_channel_credentials(channel.root_certificates(tls)), channel.OPTIONS)
+    return grpc.secure_channel(target, credentials, channel.OPTIONS)
 
 
 def answer(call: "_Call[Response_co]") -> Response_co:

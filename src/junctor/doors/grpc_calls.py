@@ -1,17 +1,20 @@
-"""What every service on grpc.aio shares: a JunctorError as a status with details, the caller's key, requests as bytes.
+"""What every service on grpc.aio shares: the gate, requests as bytes, API keys, a JunctorError as a status with details.
 
-Requests arrive as bytes, not messages: the generated registration would turn malformed ones into UNKNOWN, and a caller is
-authenticated before his message is parsed.
+Every method is served as one that takes a stream: only so is our code asked before grpc has read the request, and a caller can
+be turned away, or given up, who has not sent it. Requests arrive as bytes, not messages: the generated registration would turn
+malformed ones into UNKNOWN, and a caller is authenticated before his message is parsed.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import NoReturn, TypeAlias, TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import Message
 
-from junctor.domain.errors import JunctorError
+from junctor.domain.errors import DrainingError, InvalidFieldError, JunctorError
 from junctor.doors.rpc.details import rich_status
+from junctor.doors.rpc.gate import Gate, Visit
 
 DETAILS_KEY = "grpc-status-details-bin"
 BEARER = "bearer "
@@ -19,25 +22,34 @@ BEARER = "bearer "
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, Message]"
 Unary: TypeAlias = "Callable[[bytes, str | None, float | None], Awaitable[Message]]"
 """A method: from the request's bytes, the API key and the seconds that are left, to the response. Raises JunctorError."""
-T = TypeVar("T")
+Serve: TypeAlias = "Callable[[bytes, Context, Visit], Awaitable[Message | None]]"
+"""The same on grpc: from the request's bytes and its call. Raises JunctorError."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def unary(method: Unary) -> "grpc.RpcMethodHandler[bytes, Message]":
-    """Return a method with one answer as grpc takes it."""
+class Route(NamedTuple):
+    """What serves a method; `streamed` tells whether it writes its answers itself, and returns none."""
 
-    async def handle(body: bytes, context: Context) -> Message:
-        return await answered(context, lambda: method(body, api_key(context), context.time_remaining()))
-
-    return grpc.unary_unary_rpc_method_handler(handle, response_serializer=serialize)
+    serve: Serve
+    streamed: bool = False
 
 
-async def answered(context: Context, work: Callable[[], Awaitable[T]]) -> T:
-    """Do a method's work, and turn a JunctorError into the call's status."""
-    try:
-        return await work()
-    except JunctorError as error:
-        await _abort(context, error)
+Routes: TypeAlias = Mapping[str, Route]
+"""Methods by their paths, such as /junctor.v1.RouterService/Complete."""
+
+
+def unary(method: Unary) -> Route:
+    """Return a method with one answer as a route."""
+
+    async def serve(body: bytes, context: Context, _: Visit) -> Message:
+        return await method(body, api_key(context), context.time_remaining())
+
+    return Route(serve)
+
+
+def handlers(routes: Routes, gate: Gate) -> grpc.GenericRpcHandler:
+    """Return methods as grpc takes them, behind a gate."""
+    return _Handlers({path: _handler(route, gate) for path, route in routes.items()})
 
 
 def api_key(context: Context) -> str | None:
@@ -48,12 +60,44 @@ def api_key(context: Context) -> str | None:
     return None
 
 
-def serialize(message: Message) -> bytes:
-    """Write a message."""
+class _Handlers(grpc.GenericRpcHandler):
+    """Finds a method with one look, whatever the number of services."""
+
+    def __init__(self, methods: "Mapping[str, grpc.RpcMethodHandler[bytes, Message]]") -> None:
+        self._methods = methods
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, Message] | None":
+        """Return what serves a method, None if nothing does."""
+        return self._methods.get(handler_call_details.method)
+
+
+def _handler(route: Route, gate: Gate) -> "grpc.RpcMethodHandler[bytes, Message]":
+    async def handle(_: object, context: Context) -> Message | None:
+        try:
+            with gate.visit() as visit:
+                body = await context.read()
+                if not isinstance(body, bytes):  # grpc.aio.EOF
+                    raise InvalidFieldError(("request", "is missing"))
+                visit.received(len(body))
+                return await route.serve(body, context, visit)
+        except JunctorError as error:
+            if isinstance(error, DrainingError):
+                await gate.released()
+            await _abort(context, error)
+
+    if route.streamed:
+        return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
+    return grpc.stream_unary_rpc_method_handler(handle, response_serializer=_serialize)
+
+
+def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
 async def _abort(context: Context, error: JunctorError) -> NoReturn:
     status = rich_status(error)
     details = ((DETAILS_KEY, status.SerializeToString()),)
-    await context.abort(_CODES[status.code], status.message, details)
+    try:
+        await context.abort(_CODES[status.code], status.message, details)
+    except grpc.aio.InternalError:  # whoever was to hear it has left meanwhile; grpc would log it as a bug
+        raise asyncio.CancelledError from None

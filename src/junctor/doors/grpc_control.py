@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 
-import grpc
-
-from junctor.doors.grpc_calls import Unary, unary
+from junctor.doors.grpc_calls import Routes, Unary, unary
 
 
-def handlers(service: str, methods: Mapping[str, Unary]) -> grpc.GenericRpcHandler:
-    """Return a service as grpc takes it, by its full name and its methods' names."""
-    return grpc.method_handlers_generic_handler(service, {name: unary(method) for name, method in methods.items()})
+def routes(service: str, methods: Mapping[str, Unary]) -> Routes:
+    """Return a service's methods by their paths, by its full name and their names."""
+    return {f"/{service}/{name}": unary(method) for name, method in methods.items()}

@@ -1,14 +1,15 @@
 """The life of the native server: listen, serve, drain.
 
-Draining: NOT_SERVING first, so that balancers turn away; then no new calls; then the calls under way may end within the grace;
-what is left is cancelled, and every cancelled call still settles. Calls that watch the health never end by themselves and are
-not waited for.
+Draining, in this order: NOT_SERVING, and whoever calls is turned away (DRAINING), while balancers take note; then those who are
+turned away are left without an answer for a moment, so that nobody is on his way when grpc stops: its core says CANCELLED to
+calls that it had taken and not handed over yet, and no client repeats those. Then grpc stops and those who waited are answered;
+the calls under way may end within the grace; what is left is ended from here, settles, and is told how far it came. Calls that
+watch the health never end by themselves and are not waited for.
 """
 
 import asyncio
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import grpc
@@ -16,18 +17,24 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from msgspec import Struct
 
-from junctor.doors.rpc.guard import Guard
+from junctor.doors.grpc_calls import Routes, handlers
+from junctor.doors.rpc.gate import Gate
 
 
 class ServerTerms(Struct, frozen=True, kw_only=True):
     """How the server listens. Sizes in bytes, times in seconds; `port` 0 takes a free one.
 
-    `concurrent_streams_max` lies well above what one honest client has under way on a connection: near it, grpc's overload
-    protection counts calls that have ended and are not freed yet, and refuses new ones at random.
+    With `credentials` it speaks TLS, without it plain text. With `reuse_port` other processes may listen on the same port.
+
+    `concurrent_streams_max` lies above what an honest client has under way on a connection: near it, the overload protection of
+    grpc counts calls that have ended and are not freed yet, and refuses new ones at random. It is also how many streams that
+    were reset at once may stand before an honest call (decision 016).
     """
 
     host: str = "127.0.0.1"
     port: int = 50051
+    credentials: grpc.ServerCredentials | None = None
+    reuse_port: bool = False
     message_in_max: int = 20 << 20
     message_out_max: int = 64 << 20
     reflection: bool = False
@@ -36,25 +43,28 @@ class ServerTerms(Struct, frozen=True, kw_only=True):
     keepalive_permit_s: float = 30.0
     connection_age_s: float = 300.0
     connection_grace_s: float = 960.0
-    concurrent_streams_max: int = 1000
+    concurrent_streams_max: int = 250
 
 
-LAST_BYTES_S = 1.0
-"""How long the core may take to send what finished calls have written."""
+LAME_DUCK_S = 1.0
+"""How long a server that drains and still has calls under way answers those whom it turns away."""
+
+QUIET_S, QUIET_SHARE, HUSH_S = 0.5, 1 / 200, 1.5
+"""How long nobody may have called before nobody is taken to be on his way, in seconds and at most this share of the grace; and
+how long those who are turned away may be left without an answer for that."""
 
 HANDLERS_END_S = 2.0
-"""How long the handlers of cancelled calls may take to notice."""
+"""How long the calls that are ended from here may take to notice."""
 
-SETTLED_DOWN_S = 0.05
-"""How long no call may be under way before the server counts as idle: one may be between the core and its handler."""
+LAST_BYTES_S, LAST_BYTES_LEAST_S = 1.0, 0.1
+"""How long the core may take to send what calls have written: usually, and where no grace is given."""
 
 
 class Service(NamedTuple):
-    """A service to be served: its full name, its methods as grpc takes them, and the guard that counts its calls."""
+    """A service to be served: its full name and its methods."""
 
     name: str
-    handlers: grpc.GenericRpcHandler
-    guard: Guard
+    routes: Routes
 
 
 class AddressError(Exception):
@@ -64,14 +74,15 @@ class AddressError(Exception):
 class GrpcServer:
     """One listener of a process, with its services and their health."""
 
-    def __init__(self, services: Sequence[Service], terms: ServerTerms) -> None:
+    def __init__(self, services: Sequence[Service], terms: ServerTerms, gate: Gate) -> None:
         self._terms = terms
+        self._gate = gate
         self._names = tuple(service.name for service in services)
-        self._guards = tuple(service.guard for service in services)
         self._health = health.aio.HealthServicer()
         self._draining = False
         self._server = grpc.aio.server(options=_options(terms))
-        self._server.add_generic_rpc_handlers(tuple(service.handlers for service in services))
+        routes = {path: route for service in services for path, route in service.routes.items()}
+        self._server.add_generic_rpc_handlers((handlers(routes, gate),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if terms.reflection:
             reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
@@ -84,12 +95,17 @@ class GrpcServer:
         """
         await self._try_address()
         host = f"[{self._terms.host}]" if ":" in self._terms.host else self._terms.host
+        address, credentials = f"{host}:{self._terms.port}", self._terms.credentials
         try:
-            port = self._server.add_insecure_port(f"{host}:{self._terms.port}")
+            port = (
+                self._server.add_insecure_port(address)
+                if credentials is None
+                else self._server.add_secure_port(address, credentials)
+            )
         except RuntimeError:
             port = 0
         if port == 0:
-            raise AddressError(f"{host}:{self._terms.port} cannot be listened on: in use, or not an address of this machine")
+            raise AddressError(f"{address} cannot be listened on: in use, or not an address of this machine")
         await self._server.start()
         await self.report(serving=True)
         return port
@@ -103,48 +119,53 @@ class GrpcServer:
 
     async def drain(self, grace_s: float) -> None:
         """Turn callers away, let calls under way end within the grace, and stop."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace_s
         self._draining = True
+        self._gate.close()
         await self.report(serving=False)
-        stopping = asyncio.create_task(self._server.stop(grace_s))
-        idle = asyncio.create_task(self._idle())
-        await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
-        await self._server.stop(LAST_BYTES_S)
+        if grace_s > 0:
+            await self._gate.empty(min(LAME_DUCK_S, grace_s))
+            await self._gate.hush(min(QUIET_S, QUIET_SHARE * grace_s), min(HUSH_S, until - loop.time()))
+        # The first step of stopping tells every client to go elsewhere; whoever is answered after it hears that first.
+        stopping = asyncio.create_task(self._server.stop(max(until - loop.time(), 0) + HANDLERS_END_S + LAST_BYTES_S))
+        await asyncio.sleep(0)
+        self._gate.release()
+        if not await self._gate.empty(until - loop.time()):
+            self._gate.end()
+            await self._gate.empty(HANDLERS_END_S)
+        await self._server.stop(min(LAST_BYTES_S, max(grace_s, LAST_BYTES_LEAST_S)))
         await stopping
-        # The core is done with a cancelled call before its handler has noticed, and only the handler settles it.
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._handlers_ended(), HANDLERS_END_S)
-
-    async def _idle(self) -> None:
-        while any(guard.under_way for guard in self._guards):
-            await self._handlers_ended()
-            await asyncio.sleep(SETTLED_DOWN_S)
-
-    async def _handlers_ended(self) -> None:
-        for guard in self._guards:
-            await guard.idle()
 
     async def _try_address(self) -> None:
-        """Listen for a moment without grpc, which would write lines of its own and not say why it failed."""
-        if self._terms.port == 0:
+        """Take the address for a moment without grpc, which would write lines of its own and not say why it failed.
+
+        It is not listened on: whom it is shared with keeps every connection.
+        """
+        terms = self._terms
+        if terms.port == 0:
             return
         try:
-            server = await asyncio.get_running_loop().create_server(asyncio.Protocol, self._terms.host, self._terms.port)
+            server = await asyncio.get_running_loop().create_server(
+                asyncio.Protocol, terms.host, terms.port, reuse_port=terms.reuse_port, start_serving=False
+            )
         except OSError as error:
             reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "no such address"
-            raise AddressError(f"{self._terms.host}:{self._terms.port} cannot be listened on: {reason}") from error
+            raise AddressError(f"{terms.host}:{terms.port} cannot be listened on: {reason}") from error
         server.close()
         await server.wait_closed()
 
 
 def _options(terms: ServerTerms) -> Sequence[tuple[str, int]]:
     return (
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(terms.reuse_port)),
         ("grpc.max_receive_message_length", terms.message_in_max),
         ("grpc.max_send_message_length", terms.message_out_max),
         ("grpc.max_concurrent_streams", terms.concurrent_streams_max),
         ("grpc.keepalive_time_ms", int(terms.keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(terms.keepalive_timeout_s * 1000)),
+        # Without this one the core waits a minute, whatever the one above says (measured with grpcio 1.85.1).
+        ("grpc.http2.ping_timeout_ms", int(terms.keepalive_timeout_s * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", int(terms.keepalive_permit_s * 1000)),
         ("grpc.max_connection_age_ms", int(terms.connection_age_s * 1000)),

@@ -2,7 +2,7 @@
 
 Parsed and checked once, at start, with every mistake reported at once; nothing reads the environment afterwards. It opens
 no file and reaches nothing: whether a table exists or a folder can be written is found out where it is used. What each value
-may be is in `values`. Invariant: no message and no `repr` made here contains a pepper.
+may be is in `values`, what each setting is for in `help`. Invariant: no message and no `repr` made here contains a pepper.
 """
 
 import difflib
@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
 import platformdirs
 from msgspec import Struct
 
 from junctor.settings import values
+from junctor.settings.help import HELP, SettingHelp
 from junctor.settings.values import PORT_MAX, Address, Pepper, PrivateHost
 
 __all__ = [
@@ -27,9 +28,13 @@ __all__ = [
     "FIRST_KEY_FILE",
     "OPERATOR_KEY_FILE",
     "PREFIX",
+    "TARGET_CA_VARIABLE",
+    "TARGET_CERT_VARIABLE",
+    "TARGET_KEY_VARIABLE",
     "TARGET_VARIABLE",
     "Address",
     "Command",
+    "DynamodbSender",
     "Http",
     "Pepper",
     "SettingHelp",
@@ -43,6 +48,9 @@ __all__ = [
 PREFIX = "JUNCTOR_"
 API_KEY_VARIABLE = "JUNCTOR_API_KEY"
 TARGET_VARIABLE = "JUNCTOR_TARGET"
+TARGET_CA_VARIABLE = "JUNCTOR_TARGET_CA"
+TARGET_CERT_VARIABLE = "JUNCTOR_TARGET_CERT"
+TARGET_KEY_VARIABLE = "JUNCTOR_TARGET_KEY"
 DEFAULT_TARGET = "127.0.0.1:50051"
 # In the data folder: `junctor up` writes it and `junctor chat` reads it.
 FIRST_KEY_FILE = "first-key"
@@ -53,9 +61,16 @@ DEFAULT_ADMIN_TARGET = "127.0.0.1:50052"
 OPERATOR_KEY_FILE = "operator-key"
 
 # Read by the clients and the commands; a server that finds them in its environment lets them be.
-_OF_CALLERS = frozenset({API_KEY_VARIABLE, TARGET_VARIABLE, ADMIN_KEY_VARIABLE, ADMIN_TARGET_VARIABLE})
+_OF_CALLERS = frozenset(
+    {
+        *(API_KEY_VARIABLE, TARGET_VARIABLE, ADMIN_KEY_VARIABLE, ADMIN_TARGET_VARIABLE),
+        *(TARGET_CA_VARIABLE, TARGET_CERT_VARIABLE, TARGET_KEY_VARIABLE),
+    }
+)
 # Every real path is absolute once it is read, so this can mean nothing else.
 _STDERR = Path("-")
+# What is of no use without the other.
+_NEEDED = {"TLS_CERT": "TLS_KEY", "TLS_KEY": "TLS_CERT", "TLS_CLIENT_CA": "TLS_CERT", "ADMIN_TLS_CLIENT_CA": "TLS_CERT"}
 _LOOPBACK = "127.0.0.0/8:*,[::1]:*"
 
 T = TypeVar("T")
@@ -84,6 +99,13 @@ class Store(Enum):
     DYNAMODB = "dynamodb"
 
 
+class DynamodbSender(Enum):
+    """What carries requests to DynamoDB."""
+
+    SIGNED = "signed"
+    BOTO3 = "boto3"
+
+
 class Http(Enum):
     """Which library speaks to providers."""
 
@@ -91,61 +113,28 @@ class Http(Enum):
     AIOHTTP = "aiohttp"
 
 
-class SettingHelp(NamedTuple):
-    """One setting as its user sees it."""
-
-    variable: str
-    default: str
-    meaning: str
-
-
-_HELP = (
-    SettingHelp("LISTEN", "127.0.0.1:50051", "host:port to listen on; IPv6 in brackets; port 0 takes a free one"),
-    SettingHelp("ADMIN_LISTEN", "127.0.0.1, the port after LISTEN's", "host:port of the control plane: keys, credits, limits"),
-    SettingHelp("DATA_DIR", "the user's data folder", "folder of the embedded store and of local secrets"),
-    SettingHelp("CACHE_DIR", "the user's cache folder", "folder of what can be fetched again, such as the local model"),
-    SettingHelp("STORE", "sqlite for up, dynamodb for serve", "where the tables are: sqlite or dynamodb"),
-    SettingHelp("DYNAMODB_ENDPOINT", "", "URL of another DynamoDB than the region's; implies the store dynamodb"),
-    SettingHelp("REGION", "us-east-1", "AWS region; AWS_REGION and AWS_DEFAULT_REGION are read if it is absent"),
-    SettingHelp("TABLE_PREFIX", "junctor-", "what the names of the tables begin with"),
-    SettingHelp("PEPPER", "", "version:base64 of 32 bytes or more, several with commas; the first digests new API keys"),
-    SettingHelp("REFLECTION", "off", "whether gRPC reflection is served"),
-    SettingHelp("LOCAL_MODEL", "on", "whether the small local model is started"),
-    SettingHelp("DRAIN_S", "110", "seconds that running calls get to end when the server stops"),
-    SettingHelp("HEARTBEAT_S", "15", "seconds of silence after which a stream sends a heartbeat"),
-    SettingHelp("DEADLINE_DEFAULT_S", "600", "seconds that a call without a deadline gets"),
-    SettingHelp("DEADLINE_MAX_S", "900", "seconds that a call may get at most"),
-    SettingHelp("MESSAGE_IN_MAX_BYTES", "20 MiB", "largest request"),
-    SettingHelp("MESSAGE_OUT_MAX_BYTES", "64 MiB", "largest answer"),
-    SettingHelp("MESSAGES_MAX", "4096", "most messages in a request"),
-    SettingHelp("PARTS_MAX", "4096", "most parts in a request"),
-    SettingHelp("TOOLS_MAX", "512", "most tools in a request"),
-    SettingHelp("JSON_DEPTH_MAX", "64", "deepest JSON in a request"),
-    SettingHelp("STRING_MAX_BYTES", "16 MiB", "longest string in a request"),
-    SettingHelp("LOG", "log.jsonl in the data folder for up, - for serve", "file that request lines go to; - is stderr"),
-    SettingHelp("CREDIT_FEE_PPM", "50000", "millionths of each payment that are kept as a fee; 0 to pass credits on whole"),
-    SettingHelp("OUTPUT_HOLD_TOKENS", "8192", "output tokens for which money is held where a call sets no max_tokens"),
-    SettingHelp("CREDENTIAL_WEIGHTS", "", "shares of a provider's calls, NAME=weight with commas; 1 for those not named"),
-    SettingHelp("CREDENTIALS_SECRET", "", "name or ARN of a secret in Secrets Manager, a JSON object of provider keys by name"),
-    SettingHelp(
-        "PRIVATE_HOSTS", "loopback for up, none for serve", "host:port, with commas, where own endpoints may be private"
-    ),
-    SettingHelp("DISCOVER", "on", "whether junctor up looks for model servers on this machine"),
-    SettingHelp("HTTP", "aiohttp", "library that speaks to providers: aiohttp or httpx"),
-    SettingHelp("KEY_CACHE_S", "60", "seconds that a checked API key is trusted before it is looked up again, at most 60"),
-)
-_DEFAULTS = {row.variable: row.default for row in _HELP}
+_DEFAULTS = {row.variable: row.default for row in HELP}
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Everything that can be set, checked. `log` None is standard error; `peppers` are as set, the current one first."""
+    """Everything that can be set, checked. `log` None is standard error; `peppers` are as set, the current one first.
+
+    `calls_max` and `requests_max_bytes` are None where the machine decides.
+    """
 
     listen: Address
     admin_listen: Address
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_client_ca: Path | None
+    admin_tls_client_ca: Path | None
+    plain_text: bool
+    processes: int
     data_dir: Path
     cache_dir: Path
     store: Store
     dynamodb_endpoint: str | None
+    dynamodb_sender: DynamodbSender
     region: str
     table_prefix: str
     peppers: tuple[Pepper, ...]
@@ -157,6 +146,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     deadline_max_s: float
     message_in_max_bytes: int
     message_out_max_bytes: int
+    calls_max: int | None
+    requests_max_bytes: int | None
+    streams_max: int
+    patience_s: float
     messages_max: int
     parts_max: int
     tools_max: int
@@ -184,13 +177,21 @@ class Settings(Struct, frozen=True, kw_only=True):
         data_dir = read.take("DATA_DIR", values.path, _default_data_dir())
         log = read.take("LOG", _log, "-" if serving else str(data_dir / "log.jsonl"))
         listen = read.take("LISTEN", values.address)
+        client_ca = read.maybe("TLS_CLIENT_CA", values.path)
         settings = cls(
             listen=listen,
             admin_listen=read.take("ADMIN_LISTEN", values.address, f"127.0.0.1:{_beside(listen.port)}"),
+            tls_cert=read.maybe("TLS_CERT", values.path),
+            tls_key=read.maybe("TLS_KEY", values.path),
+            tls_client_ca=client_ca,
+            admin_tls_client_ca=read.maybe("ADMIN_TLS_CLIENT_CA", values.path) or client_ca,
+            plain_text=read.take("PLAIN_TEXT", values.switch),
+            processes=read.take("PROCESSES", values.count(256)),
             data_dir=data_dir,
             cache_dir=read.take("CACHE_DIR", values.path, str(platformdirs.user_cache_path("junctor", appauthor=False))),
             store=read.take("STORE", _store, "dynamodb" if serving or read.has("DYNAMODB_ENDPOINT") else "sqlite"),
             dynamodb_endpoint=endpoint,
+            dynamodb_sender=read.take("DYNAMODB_SENDER", _sender),
             region=read.region(),
             table_prefix=read.take("TABLE_PREFIX", values.table_prefix),
             peppers=read.maybe("PEPPER", values.peppers) or (),
@@ -202,6 +203,10 @@ class Settings(Struct, frozen=True, kw_only=True):
             deadline_max_s=read.take("DEADLINE_MAX_S", values.seconds(1, 900)),
             message_in_max_bytes=read.take("MESSAGE_IN_MAX_BYTES", values.size),
             message_out_max_bytes=read.take("MESSAGE_OUT_MAX_BYTES", values.size),
+            calls_max=read.maybe("CALLS_MAX", values.count(100_000)),
+            requests_max_bytes=read.maybe("REQUESTS_MAX_BYTES", values.memory),
+            streams_max=read.take("STREAMS_MAX", values.count(100_000)),
+            patience_s=read.take("PATIENCE_S", values.seconds(0.1, 900)),
             messages_max=read.take("MESSAGES_MAX", values.count(65536)),
             parts_max=read.take("PARTS_MAX", values.count(65536)),
             tools_max=read.take("TOOLS_MAX", values.count(65536)),
@@ -239,7 +244,7 @@ def data_dir(environ: Mapping[str, str]) -> Path:
 
 def list_settings() -> tuple[SettingHelp, ...]:
     """Return every setting with the whole name of its variable, its default (empty if it has none) and its meaning."""
-    return tuple(row._replace(variable=PREFIX + row.variable) for row in _HELP)
+    return tuple(row._replace(variable=PREFIX + row.variable) for row in HELP)
 
 
 class _Reader:
@@ -293,6 +298,11 @@ class _Reader:
         """Report values that are sound each and wrong together."""
         if settings.listen == settings.admin_listen and settings.listen.port:
             self.problems.append(f"{PREFIX}ADMIN_LISTEN: is the same as {PREFIX}LISTEN; they listen apart")
+        for name, other in _NEEDED.items():
+            if self.has(name) and not self.has(other):
+                self.problems.append(f"{PREFIX}{name}: needs {PREFIX}{other}")
+        if command is Command.SERVE and settings.processes > 1 and settings.store is Store.SQLITE:
+            self.problems.append(f"{PREFIX}PROCESSES: is more than 1, but the store sqlite has room for one; use dynamodb")
         if settings.deadline_default_s > settings.deadline_max_s:
             self.problems.append(f"{PREFIX}DEADLINE_DEFAULT_S: is longer than {PREFIX}DEADLINE_MAX_S")
         if settings.store is Store.SQLITE and self.has("DYNAMODB_ENDPOINT"):
@@ -319,6 +329,13 @@ def _store(text: str) -> Store:
         return Store(text.lower())
     except ValueError:
         raise ValueError(f"{values.shown(text)} is neither sqlite nor dynamodb") from None
+
+
+def _sender(text: str) -> DynamodbSender:
+    try:
+        return DynamodbSender(text.lower())
+    except ValueError:
+        raise ValueError(f"{values.shown(text)} is neither signed nor boto3") from None
 
 
 def _http(text: str) -> Http:

@@ -172,11 +172,24 @@ def count(most: int, least: int = 1) -> Callable[[str], int]:
 
 def size(text: str) -> int:
     """Read a number of bytes, as it is or in KiB or MiB."""
-    match = re.fullmatch(r"([0-9]{1,12})\s*(KiB|MiB|B)?", text)
-    value = int(match[1]) * {"KiB": 1 << 10, "MiB": 1 << 20}.get(match[2], 1) if match else 0
+    value = _bytes(text)
     if not 1 << 10 <= value <= 1 << 30:
         raise ValueError(f"{shown(text)} is not a size between 1 KiB and 1024 MiB, such as 1048576 or 20 MiB")
     return value
+
+
+def memory(text: str) -> int:
+    """Read a share of a machine's memory in bytes, as it is or in MiB or GiB."""
+    value = _bytes(text)
+    if not 1 << 20 <= value <= 1 << 42:
+        raise ValueError(f"{shown(text)} is not an amount of memory between 1 MiB and 4096 GiB, such as 512 MiB")
+    return value
+
+
+def _bytes(text: str) -> int:
+    """Return a number of bytes, 0 if there is none in the text."""
+    match = re.fullmatch(r"([0-9]{1,13})\s*(KiB|MiB|GiB|B)?", text)
+    return int(match[1]) * {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}.get(match[2], 1) if match else 0
 
 
 def weights(text: str) -> Mapping[str, float]:

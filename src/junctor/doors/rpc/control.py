@@ -10,11 +10,13 @@ from typing import TypeAlias
 
 from google.protobuf.message import Message
 
+from junctor.domain.errors import JunctorError, OutcomeUnknownError
 from junctor.doors.codec.parsing import parse
+from junctor.doors.rpc.gate import Visit
 from junctor.doors.rpc.guard import Guard, deadline, within
 from junctor.doors.rpc.methods import Methods
 from junctor.usecases.admit import Admission
-from junctor.usecases.stored import told
+from junctor.usecases.stored import RETRY_AFTER_S, told
 from junctor.usecases.trail import Trail
 
 DEADLINE_DEFAULT_S, DEADLINE_MAX_S = 60.0, 120.0
@@ -30,7 +32,7 @@ class ControlRpc:
     def __init__(self, admission: Admission, methods: Methods, trails: Callable[[str], Trail]) -> None:
         self._admission = admission
         self._methods = methods
-        self.guard = Guard(trails)
+        self._guard = Guard(trails, unfinished)
 
     def calls(self) -> Mapping[str, Answering]:
         """Return what answers each method, by name."""
@@ -39,9 +41,16 @@ class ControlRpc:
     async def call(self, name: str, body: bytes, api_key: str | None, timeout_s: float | None) -> Message:
         """Answer a call of a method that has a row. Raises JunctorError."""
         method = self._methods[name]
-        async with self.guard.call(name) as trail:
+        async with self._guard.call(name) as trail:
             until = deadline(timeout_s, DEADLINE_DEFAULT_S, DEADLINE_MAX_S)
             actor = await within(until, "admission", self._admission.admit_actor(api_key, method.scopes))
             trail.caller = actor
             request = parse(method.request, body)
             return await within(until, "store", told(method.handle(actor, request)))
+
+
+def unfinished(visit: Visit, trail: Trail) -> JunctorError:
+    """Tell of a call that was cut: before it was admitted nothing was done, and afterwards nobody knows."""
+    if visit.cut is None or trail.caller is None:
+        return visit.refusal()
+    return OutcomeUnknownError(f"{visit.cut.value}; what was asked for may have been done.", RETRY_AFTER_S)

@@ -32,8 +32,12 @@ class Heartbeats:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop, and wait out a heartbeat that is being written."""
-        async with self._lock:
+        """Stop, and wait out a heartbeat that is being written, unless the call is cut: its reader may never take it."""
+        try:
+            if not isinstance(error, asyncio.CancelledError):
+                async with self._lock:
+                    pass
+        finally:
             self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 

@@ -28,6 +28,7 @@ from junctor.usecases.services import Services
 from junctor.usecases.trail import Trail
 from junctor.v1 import router_service_pb2 as pb
 
+_NO_WISHES = RoutingPreferences()
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
 Send = Callable[[pb.StreamResponse], Awaitable[None]]
@@ -96,8 +97,11 @@ class RouterRpc:
             raise NotBuiltError(f"{method} is not answered by this version.", method=method)
 
     async def _admit(self, api_key: str | None, deadline_at: float, trail: Trail) -> Caller:
-        admitting = self._services.admission.admit(api_key, KeyScope.COMPLETION)
-        trail.caller = caller = await within(deadline_at, "admission", admitting)
+        admission = self._services.admission
+        caller = admission.admit_known(api_key, KeyScope.COMPLETION)
+        if caller is None:
+            caller = await within(deadline_at, "admission", admission.admit(api_key, KeyScope.COMPLETION))
+        trail.caller = caller
         return caller
 
     def _deadline_at(self, timeout_s: float | None) -> float:
@@ -126,6 +130,8 @@ def _asked(
     """Read what is asked, and how it may be routed; both count only if nothing is wrong."""
     unbuilt.refuse(request.spec, checks, "spec")
     spec = completion.spec(request.spec, checks, "spec")
+    if not request.HasField("preferences"):
+        return spec, _NO_WISHES
     return spec, preferences.preferences(request.preferences, checks, "preferences")
 
 

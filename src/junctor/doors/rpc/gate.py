@@ -1,0 +1,260 @@
+"""Who is let in, and how long is he waited for? One gate stands before all methods of a listener, whatever protocol it speaks.
+
+It counts the calls under way and the memory that their requests take, and turns away what would be too much, before anything is
+authenticated, parsed or held: a refusal costs microseconds and promises that nothing was done. It ends calls that could go on,
+too: those whose caller neither sends his request nor takes his answer, and those that outlast a drain. What such a call is told
+depends on how far it came, which its guard knows. Invariant: whoever was let in gives back his room, however he ends.
+
+A gate that is closed turns everybody away. While it is hushed, too, those who come get no answer yet (`released`): who waits
+for one sends no other call, so that the server can stop while nothing is on its way to it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+from msgspec import Struct
+
+from junctor.domain.errors import DeadlineError, DrainingError, JunctorError, OverloadedError
+
+MEMORY_FACTOR = 8
+"""Bytes of memory for each byte of a request while it is under way, at its peak (decision 016 has the measurement)."""
+
+RETRY_LEAST_S, RETRY_MOST_S = 0.5, 2.5
+"""When those who are turned away are asked to come again: each at another time, so that a crowd does not return as one."""
+
+ARRIVING_S = 1.0
+"""How long a request may be on its way while others wait for room: who takes longer makes room for the next who comes."""
+
+TELL_EVERY_S = 1.0
+"""How often the log says that calls are turned away, however many they are."""
+
+LOOKS = 4
+"""How often a wait is looked at before it has lasted too long."""
+
+Tell = Callable[[str, Mapping[str, str | int]], None]
+
+
+class Bounds(Struct, frozen=True, kw_only=True):
+    """What a listener takes: calls under way, memory of their requests in bytes, seconds that a caller is waited for."""
+
+    calls_max: int = 1000
+    memory_max: int = 512 << 20
+    patience_s: float = 60.0
+
+
+class Cut(Enum):
+    """Why a call is ended from this side, in words for its caller."""
+
+    DRAINING = "This instance ends and cannot wait any longer"
+    SENDING = "The request did not arrive in time"
+    READING = "The answer was not read in time"
+    CROWDED = "Others came while the request did not"
+
+
+class Gate:
+    """The gate of one listener. `uniform` draws from [0, 1); `tell` writes an event to the log."""
+
+    def __init__(self, bounds: Bounds, uniform: Callable[[], float], tell: Tell) -> None:
+        self._bounds = bounds
+        self._uniform = uniform
+        self._tell = tell
+        self._visits: set[Visit] = set()
+        self._arriving: dict[Visit, None] = {}
+        self._memory = 0
+        self._closed = False
+        self._came_at = float("-inf")
+        self._turned_away = 0
+        self._looking = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._answering = asyncio.Event()
+        self._answering.set()
+
+    @property
+    def under_way(self) -> int:
+        """How many calls are under way."""
+        return len(self._visits)
+
+    def visit(self) -> "Visit":
+        """Let a call in, to be entered at once.
+
+        Raises:
+            DrainingError: the gate is closed.
+            OverloadedError: as many calls are under way as may be.
+        """
+        loop = asyncio.get_running_loop()
+        self._came_at = now = loop.time()
+        if self._closed:
+            raise self._draining()
+        if len(self._visits) >= self._bounds.calls_max:
+            oldest = next(iter(self._arriving), None)
+            if oldest is None or oldest.came_at > now - ARRIVING_S:
+                raise self._overloaded("calls")
+            del self._arriving[oldest]
+            oldest.end(Cut.CROWDED)
+        if not self._looking:
+            self._looking = True
+            loop.call_later(self._bounds.patience_s / LOOKS, self._look)
+        return Visit(self, now)
+
+    def enter(self, visit: "Visit") -> None:
+        """Count a visit."""
+        self._visits.add(visit)
+        self._arriving[visit] = None
+        self._empty.clear()
+
+    def leave(self, visit: "Visit") -> None:
+        """Count it no longer."""
+        self._visits.discard(visit)
+        self._arriving.pop(visit, None)
+        self._memory -= visit.memory
+        if not self._visits:
+            self._empty.set()
+
+    def arrived(self, visit: "Visit", memory: int) -> None:
+        """Take in a visit's request, of such a size in memory. One that is alone is taken, or it would never be.
+
+        Raises:
+            OverloadedError: the requests under way take as much as they may.
+        """
+        self._arriving.pop(visit, None)
+        if self._memory and self._memory + memory > self._bounds.memory_max:
+            raise self._overloaded("memory")
+        self._memory += memory
+        visit.memory = memory
+
+    def gone(self, visit: "Visit") -> JunctorError:
+        """Return what a visit is told that is ended, and for which nothing was done yet."""
+        match visit.cut:
+            case Cut.SENDING:
+                return DeadlineError("receipt")
+            case Cut.READING:
+                return DeadlineError("delivery")
+            case Cut.CROWDED:
+                return self._overloaded("calls")
+            case _:
+                return self._draining()
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self._closed = True
+
+    async def empty(self, within_s: float) -> bool:
+        """Wait until no call is under way, so long at most; tell whether that came."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._empty.wait()
+        except TimeoutError:
+            return not self._visits
+        return True
+
+    async def hush(self, quiet_s: float, within_s: float) -> None:
+        """Stop answering those who are turned away, and wait until nobody has come for so long; `within_s` at most."""
+        self._answering.clear()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within_s
+        left_s = within_s
+        while left_s > 0:
+            left_s = min(self._came_at + quiet_s, until) - loop.time()
+            await asyncio.sleep(max(left_s, 0))
+
+    def release(self) -> None:
+        """Answer those who wait."""
+        self._answering.set()
+
+    async def released(self) -> None:
+        """Wait while the gate is hushed."""
+        await self._answering.wait()
+
+    def end(self) -> None:
+        """End every call under way."""
+        for visit in tuple(self._visits):
+            visit.end(Cut.DRAINING)
+
+    def _look(self) -> None:
+        """End the calls whose callers have been waited for too long; look again later if there are any calls."""
+        loop = asyncio.get_running_loop()
+        since = loop.time() - self._bounds.patience_s
+        for visit in tuple(self._visits):
+            if visit.waits_since is not None and visit.waits_since <= since:
+                visit.end(Cut.READING if visit.memory else Cut.SENDING)
+        self._looking = bool(self._visits)
+        if self._looking:
+            loop.call_later(self._bounds.patience_s / LOOKS, self._look)
+
+    def _draining(self) -> DrainingError:
+        return DrainingError("This instance ends; another one answers.", self._retry_s())
+
+    def _overloaded(self, of: str) -> OverloadedError:
+        if not self._turned_away:
+            asyncio.get_running_loop().call_later(TELL_EVERY_S, self._tell_turned_away)
+        self._turned_away += 1
+        return OverloadedError("Too much is under way here; nothing was done.", self._retry_s(), limit=of)
+
+    def _tell_turned_away(self) -> None:
+        fields = {"turned_away": self._turned_away, "under_way": len(self._visits), "request_memory_bytes": self._memory}
+        self._turned_away = 0
+        self._tell("too much is under way: calls are turned away", fields)
+
+    def _retry_s(self) -> float:
+        return RETRY_LEAST_S + (RETRY_MOST_S - RETRY_LEAST_S) * self._uniform()
+
+
+class Visit:
+    """One call that was let in, from before its request is read; entered by the task that answers it.
+
+    `waits_since` is the instant since which its caller is waited for, None while he is not; `cut` is why it is ended from this
+    side.
+    """
+
+    __slots__ = ("_gate", "_task", "_token", "came_at", "cut", "memory", "waits_since")
+
+    def __init__(self, gate: Gate, now: float) -> None:
+        self._gate = gate
+        self.came_at = now
+        self.waits_since: float | None = now
+        self.memory = 0
+        self.cut: Cut | None = None
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - calls are answered by tasks
+        self._task = task
+        self._token = _VISIT.set(self)
+        self._gate.enter(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Give back the room. A call that was cut is told so, unless its guard knew better."""
+        self._gate.leave(self)
+        _VISIT.reset(self._token)
+        if isinstance(error, asyncio.CancelledError) and self.cut is not None:
+            raise self.refusal() from None
+
+    def received(self, size: int) -> None:
+        """Note that the request is there, of so many bytes. Raises OverloadedError."""
+        self._gate.arrived(self, (size + 1) * MEMORY_FACTOR)
+        self.waits_since = None
+
+    def end(self, cut: Cut) -> None:
+        """End it from this side, once."""
+        if self.cut is None:
+            self.cut = cut
+            self._task.cancel()
+
+    def refusal(self) -> JunctorError:
+        """Return what the caller of a call is told that is ended, and for which nothing was done yet."""
+        return self._gate.gone(self)
+
+
+_VISIT: ContextVar[Visit] = ContextVar("visit")
+
+
+def current() -> Visit | None:
+    """Return the visit that this task answers, None outside of any."""
+    return _VISIT.get(None)
