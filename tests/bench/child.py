@@ -1,8 +1,11 @@
-"""A process that is one server, and tells on request what it has cost: `python -m tests.bench.child NAME BASE_URL`.
+"""A process that is one server, and tells on request what it has cost.
+
+    python -m tests.bench.child NAME [BASE_URL [TABLES_URL]]
 
 Lines of JSON on standard output, one first with the server's address, then one for each word on standard input:
-`cpu` (seconds of CPU since the process began, user and system, all threads), `profile` (begin to profile) and `profiled`
-(functions by own time). The process ends when its standard input does, so that it cannot outlive whoever started it.
+`cpu` (seconds of CPU since the process began, user and system, all threads), `closed` (when the provider saw connections closed
+in the middle of an answer, since it was last asked), `profile` (begin to profile) and `profiled` (functions by own time). The
+process ends when its standard input does, so that it cannot outlive whoever started it.
 """
 
 import asyncio
@@ -19,6 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from junctor.bootstrap import native
+from tests.bench import upstream
 from tests.bench.servers import SERVERS
 
 
@@ -47,6 +51,8 @@ class _Control:
                 word = line.strip()
                 if word == "cpu":
                     _say(time.process_time())
+                elif word == "closed":
+                    _say(upstream.closed_at())
                 elif word == "profile":
                     self._profile = cProfile.Profile()
                     self._on_loop(self._profile.enable)
@@ -65,10 +71,10 @@ class _Control:
         done.wait()
 
 
-async def _serve(name: str, base_url: str) -> None:
+async def _serve(name: str, base_url: str = "", tables_url: str = "") -> None:
     # An interrupt reaches every process of a terminal: who started this one ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    async with SERVERS[name](base_url) as address:
+    async with SERVERS[name](base_url, tables_url) as address:
         control = _Control(asyncio.get_running_loop())
         _say(address)
         await control.ended.wait()
@@ -90,4 +96,4 @@ def _say(value: object) -> None:
 
 
 if __name__ == "__main__":
-    native.run(_serve(sys.argv[1], sys.argv[2]))
+    native.run(_serve(*sys.argv[1:]))

@@ -29,8 +29,23 @@ CHUNKS = 64
 SPACING_S = 0.01
 """Time between the pieces of a spaced answer."""
 
-MODEL, ENDPOINT, CREDENTIAL = "openai/gpt-oss-120b", "groq/openai/gpt-oss-120b", "GROQ_API_KEY"
+MODEL = "openai/gpt-oss-120b"
 """What is asked for: a model with a price, so that each call is held for, charged and settled."""
+
+ENDPOINTS = {
+    f"{provider}/{MODEL}": credential
+    for provider, credential in {
+        "baseten": "BASETEN_API_KEY",
+        "cerebras": "CEREBRAS_API_KEY",
+        "crusoe": "CRUSOE_API_KEY",
+        "groq": "GROQ_API_KEY",
+        "nebius": "NEBIUS_API_KEY",
+        "sambanova": "SAMBANOVA_API_KEY",
+        "together": "TOGETHER_API_KEY",
+        "wandb": "WANDB_API_KEY",
+    }.items()
+}
+"""Where it may be asked for, eight endpoints that are all the stub, and the credential of each."""
 
 _SENTENCE = "A router takes a call, finds an endpoint, and hands the answer on. "
 _ANSWER = _SENTENCE * 3
@@ -38,12 +53,13 @@ _USAGE = (40, CHUNKS)
 
 
 class Scenario(Enum):
-    """An exchange: an answer as a whole, or streamed as one piece, as many at once, or as many spaced apart."""
+    """An exchange: an answer as a whole, or streamed: one piece, many at once, many spaced apart, or one and never an end."""
 
     WHOLE = "whole"
     ONE = "one"
     BURST = "burst"
     SPACED = "spaced"
+    ENDLESS = "endless"
 
     @property
     def streamed(self) -> bool:
@@ -55,7 +71,7 @@ def pieces(scenario: Scenario) -> tuple[str, ...]:
     """Return the contents of an answer."""
     if scenario is Scenario.WHOLE:
         return (_ANSWER,)
-    return tuple(f" piece{number:02}" for number in range(1 if scenario is Scenario.ONE else CHUNKS))
+    return tuple(f" piece{number:02}" for number in range(CHUNKS if scenario in {Scenario.BURST, Scenario.SPACED} else 1))
 
 
 def prompt(scenario: Scenario) -> str:
@@ -102,6 +118,8 @@ def provider_answer(scenario: Scenario) -> tuple[bytes, ...]:
     events = [chunk(event) for event in chat_events([{"content": text} for text in pieces(scenario)], _USAGE)]
     opening, contents, closing = events[0], events[1:-3], events[-3:]
     writes = [STREAM_HEAD + opening + contents[0], *contents[1:]]
+    if scenario is Scenario.ENDLESS:
+        return tuple(writes)
     writes[-1] += b"".join((*closing, chunk(b"")))
     return tuple(writes) if scenario is Scenario.SPACED else (b"".join(writes),)
 

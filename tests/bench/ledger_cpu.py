@@ -1,8 +1,9 @@
 """What the ledger's own part of a request takes: begin, hold and settle over a store that answers at once and does nothing.
 
 A call meets its money here through the same seams as in the stories of the use cases, its deadlines included. Everything that
-the store itself would do is left out: what is measured is the ledger's code, and asyncio's for its tasks, which is shown apart.
-Many callers take turns, so that the loop's own rounds are shared as in a busy server. It is the processor's time, and the best
+the store itself would do is left out: what is measured is the ledger's code, and asyncio's for its task, which is shown apart.
+One task writes the slot beside the provider; the settlement is the caller's own, and waits for nothing here but the store. Many
+callers take turns, so that the loop's own rounds are shared as in a busy server. It is the processor's time, and the best
 of many short rounds, as the machine has other work to do.
 
     python -m tests.bench.ledger_cpu [profile]
@@ -89,7 +90,7 @@ async def calls(services: Services, planned: Plan, count: int) -> None:
 
 
 async def tasks_alone(count: int) -> None:
-    """Do what asyncio itself needs for as many: a task for the slot, a provider's answer, and a task that is waited for."""
+    """Do what asyncio itself needs for as many: a task for the slot beside a provider's answer."""
 
     async def nothing() -> None:
         return
@@ -98,7 +99,6 @@ async def tasks_alone(count: int) -> None:
         beside = asyncio.create_task(nothing())
         await asyncio.sleep(0)
         await beside
-        await asyncio.create_task(nothing())
 
 
 async def crowd(caller: Callable[[], Coroutine[None, None, None]]) -> float:
@@ -109,7 +109,7 @@ async def crowd(caller: Callable[[], Coroutine[None, None, None]]) -> float:
 
 
 class Part(Struct, frozen=True):
-    """What a call takes of the ledger, in microseconds of CPU; of these what asyncio's tasks take, and the ceiling."""
+    """What a call takes of the ledger, in microseconds of CPU; of these what asyncio takes for its task, and the ceiling."""
 
     whole_us: float
     tasks_us: float
@@ -155,7 +155,7 @@ def told(part: Part) -> str:
     """Write it on one line."""
     return (
         f"begin, hold and settle {part.whole_us:.1f} µs of CPU a call: "
-        f"of these asyncio's two tasks {part.tasks_us:.1f} µs, the ceiling {part.ceiling_us:.1f} µs"
+        f"of these asyncio's task and the wait beside it {part.tasks_us:.1f} µs, the ceiling {part.ceiling_us:.1f} µs"
     )
 
 

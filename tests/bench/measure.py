@@ -1,24 +1,39 @@
 """What does a call cost at each server? The same load on each in turn, round after round, in one run.
 
 Rounds are interleaved (one server after the other under each load), so that whatever else the machine does falls on all of them
-alike. CPU is the server's own process alone, as it tells it; the caller and the provider have theirs.
+alike. CPU and memory are the server's own alone; the caller, the provider and the store's stub have theirs. A peer that cannot
+be had, or does not answer as it should, is left out and named; ours have to.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from time import perf_counter
+from typing import Protocol, TypeVar
 
+import msgspec
 from msgspec import Struct
 
-from tests.bench.callers import Caller, DirectCaller, GrpcCaller
+from tests.bench import peers
+from tests.bench.callers import Caller, CallError, GrpcCaller, HttpCaller
+from tests.bench.dynamodb_stub import stub_process
 from tests.bench.exchange import CHUNKS, Scenario
-from tests.bench.process import Child, running
+from tests.bench.outside.places import MissingError
+from tests.bench.peers import Peer
+from tests.bench.process import running
+from tests.bench.resident import Memory
 
-DIRECT = "direct"
-COMPARED = ("echo", "proxy", "junctor")
+DIRECT, ECHO, PROXY, JUNCTOR, JUNCTOR_DYNAMODB = "direct", "echo", "proxy", "junctor", "junctor-dynamodb"
+OURS = (ECHO, PROXY, JUNCTOR, JUNCTOR_DYNAMODB)
+PEERS = peers.PEERS
 WARM_UP_CALLS = 50
-SETTLE_S = 0.02
+SETTLE_S = 0.04
+SETTLES_MAX = 50
+IDLE_SHARE = 0.1
+"""The part of a core below which a server counts as having nothing left to do."""
+
+T = TypeVar("T")
 
 
 class Load(Struct, frozen=True):
@@ -33,6 +48,7 @@ class Load(Struct, frozen=True):
 LOADS = (
     Load("complete-1", Scenario.WHOLE, 1),
     Load("complete-16", Scenario.WHOLE, 16),
+    Load("complete-64", Scenario.WHOLE, 64),
     Load("stream-one", Scenario.ONE, 16),
     Load("stream-burst", Scenario.BURST, 16, CHUNKS),
     Load("stream-spaced", Scenario.SPACED, 16, CHUNKS),
@@ -46,10 +62,11 @@ class Plan(Struct, frozen=True):
     seconds: float
     calls_max: int
     loads: tuple[Load, ...] = LOADS
+    peers: bool = False
 
 
 class Sample(Struct, frozen=True):
-    """One server under one load in one round.
+    """One server under one load in one round, which took `elapsed_s`.
 
     `cpu_s` is 0 where nobody looks at it; `latencies_s` lead to the whole answer, or to a stream's first content.
     """
@@ -57,47 +74,107 @@ class Sample(Struct, frozen=True):
     load: str
     server: str
     round: int
+    elapsed_s: float
     cpu_s: float
     latencies_s: tuple[float, ...]
 
 
+class Resident(Struct, frozen=True):
+    """What a server held before its first call, after its last, and at most, in bytes."""
+
+    server: str
+    started: int
+    after: int
+    peak: int
+
+
+class Versioned(Struct, frozen=True):
+    """A peer that took part: which version, and the seconds from its start to listening."""
+
+    server: str
+    version: str
+    start_s: float
+
+
+class Measured(Struct, frozen=True):
+    """All that was seen. `missing` says of each peer that was asked for and is not in it why not."""
+
+    samples: list[Sample]
+    residents: list[Resident]
+    peers: list[Versioned]
+    missing: list[str]
+
+
+class Served(Protocol):
+    """A server whose cost can be looked at."""
+
+    async def cpu_s(self) -> float:
+        """Return the seconds of CPU that it has used."""
+
+    def memory(self) -> Memory:
+        """Return what it holds."""
+
+
 class Subject(Struct, frozen=True):
-    """Who is measured: how to call it, and its process, where its CPU is of interest."""
+    """Who is measured: how to call it, and the server, where its cost is of interest."""
 
     name: str
     caller: Caller
-    child: Child | None = None
+    server: Served | None = None
 
 
-async def measure(plan: Plan, told: Callable[[str], None]) -> list[Sample]:
+async def measure(plan: Plan, told: Callable[[str], None]) -> Measured:
     """Run all rounds and return what was seen; `told` hears of the progress. Raises ChildError, CallError."""
-    samples = []
-    async with subjects(COMPARED) as all_subjects:
-        for subject in all_subjects:
-            await warm_up(subject, plan)
+    found = Measured([], [], [], [])
+    async with subjects(OURS, PEERS if plan.peers else (), found) as all_subjects:
+        started = {subject.name: _held(subject) for subject in all_subjects}
+        told("warming up")
+        await _take_turns(all_subjects, found, lambda subject: warm_up(subject, plan))
         for number in range(plan.rounds):
             told(f"round {number + 1} of {plan.rounds}")
             for load in plan.loads:
-                samples += [await _sample(subject, load, plan, number) for subject in all_subjects]
-    return samples
+                sample = partial(_sample, load=load, plan=plan, number=number)
+                found.samples.extend(await _take_turns(all_subjects, found, sample))
+        for subject in all_subjects:
+            after = _held(subject)
+            found.residents.append(Resident(subject.name, started[subject.name].now, after.now, after.peak))
+    # No round of one that was left out in the middle can be compared.
+    names = {subject.name for subject in all_subjects}
+    return msgspec.structs.replace(found, samples=[sample for sample in found.samples if sample.server in names])
 
 
 @asynccontextmanager
-async def subjects(names: Sequence[str]) -> AsyncGenerator[list[Subject], None]:
-    """Run the provider and the servers named, and yield how to reach them, the provider itself first. Raises ChildError."""
+async def subjects(
+    names: Sequence[str], others: Sequence[str] = (), found: Measured | None = None
+) -> AsyncGenerator[list[Subject], None]:
+    """Run the provider, the servers named and other gateways, and yield how to reach them, the provider itself first.
+
+    Which others there are, and which are not to be had, is put into `found`. Raises ChildError.
+    """
     async with AsyncExitStack() as stack:
         provider = await stack.enter_async_context(running("provider"))
         await provider.started()
         base_url = f"http://127.0.0.1:{provider.address.port}/v1"
+        tables_url = await stack.enter_async_context(stub_process()) if JUNCTOR_DYNAMODB in names else ""
         # All processes before the first channel: grpc does not like to be forked.
-        children = {name: await stack.enter_async_context(running(name, base_url)) for name in names}
+        children = {name: await stack.enter_async_context(running(name, base_url, tables_url)) for name in names}
         for child in children.values():
             await child.started()
-        found = [Subject(DIRECT, DirectCaller(provider.address))]
-        found += [Subject(name, GrpcCaller(child.address), child) for name, child in children.items()]
-        for subject in found:
+        gateways: dict[str, Peer] = {}
+        for name in others:
+            try:
+                gateways[name] = await stack.enter_async_context(peers.serving(name, base_url))
+            except MissingError as problem:
+                assert found is not None
+                found.missing.append(str(problem))
+        yielded = [Subject(DIRECT, HttpCaller(provider.address.port, {}))]
+        yielded += [Subject(name, GrpcCaller(child.address), child) for name, child in children.items()]
+        yielded += [Subject(name, HttpCaller(peer.port, peer.headers), peer) for name, peer in gateways.items()]
+        for subject in yielded:
             stack.push_async_callback(subject.caller.close)
-        yield found
+        if found is not None:
+            found.peers.extend(Versioned(name, peer.version, peer.start_s) for name, peer in gateways.items())
+        yield yielded
 
 
 async def warm_up(subject: Subject, plan: Plan) -> None:
@@ -131,14 +208,47 @@ async def drive(caller: Caller, load: Load, seconds: float, calls_max: int) -> t
     return tuple(taken)
 
 
-async def _sample(subject: Subject, load: Load, plan: Plan, number: int) -> Sample:
-    before = await _cpu_s(subject)
+async def _take_turns(
+    all_subjects: list[Subject], found: Measured, turn: Callable[[Subject], Coroutine[None, None, T]]
+) -> list[T]:
+    """Let each have its turn; a peer that does not answer as it should is left out from now on. Raises CallError."""
+    taken = []
+    for subject in tuple(all_subjects):
+        try:
+            taken.append(await turn(subject))
+        except CallError as problem:
+            if subject.name not in PEERS:
+                raise
+            all_subjects.remove(subject)
+            found.missing.append(f"{subject.name}: {problem}")
+    return taken
+
+
+async def _sample(subject: Subject, *, load: Load, plan: Plan, number: int) -> Sample:
+    before, begun = await _cpu_s(subject), perf_counter()
     latencies_s = await drive(subject.caller, load, plan.seconds, plan.calls_max)
-    # What a server does after its last answer is part of the price.
-    await asyncio.sleep(SETTLE_S)
+    elapsed_s = perf_counter() - begun
+    after = await _settled_s(subject)
+    return Sample(load.name, subject.name, number, elapsed_s, after - before, latencies_s)
+
+
+async def _settled_s(subject: Subject) -> float:
+    """Wait until a server has ended what it does after its last answer, which is part of the price, and return its CPU.
+
+    Nor must it disturb whoever comes next.
+    """
     after = await _cpu_s(subject)
-    return Sample(load.name, subject.name, number, after - before, latencies_s)
+    for _ in range(SETTLES_MAX):
+        await asyncio.sleep(SETTLE_S)
+        before, after = after, await _cpu_s(subject)
+        if after - before < SETTLE_S * IDLE_SHARE:
+            break
+    return after
 
 
 async def _cpu_s(subject: Subject) -> float:
-    return 0.0 if subject.child is None else await subject.child.cpu_s()
+    return 0.0 if subject.server is None else await subject.server.cpu_s()
+
+
+def _held(subject: Subject) -> Memory:
+    return Memory(0, 0) if subject.server is None else subject.server.memory()

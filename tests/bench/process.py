@@ -1,6 +1,7 @@
 """The starter's side of tests/bench/child: start, ask, end. Every wait is bounded, and no child is left behind."""
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
@@ -10,12 +11,17 @@ from typing import TypeVar
 
 import msgspec
 
+from tests.bench import resident
 from tests.bench.child import Function
+from tests.bench.resident import Memory
 from tests.bench.servers import Address
 
 START_S = 60.0
 REPLY_S = 30.0
 END_S = 10.0
+_MADE_UP = {"AWS_ACCESS_KEY_ID": "made-up", "AWS_SECRET_ACCESS_KEY": "made-up", "AWS_REGION": "us-east-1"}
+"""What a client of DynamoDB asks for; the stub looks at none of it."""
+
 _ROOT = Path(__file__).parents[2]
 _LINE_BYTES_MAX = 1 << 20
 
@@ -41,6 +47,19 @@ class Child:
     async def cpu_s(self) -> float:
         """Return the seconds of CPU that it has used. Raises ChildError."""
         return await self._ask("cpu", float)
+
+    async def closed_at(self) -> list[float]:
+        """Return when it saw connections closed in the middle of an answer, since it was last asked. Raises ChildError."""
+        return await self._ask("closed", list[float])
+
+    def memory(self) -> Memory:
+        """Return what it holds."""
+        return resident.memory(self.pid)
+
+    @property
+    def pid(self) -> int:
+        """Return the id of its process."""
+        return self._process.pid
 
     async def profile(self) -> None:
         """Begin to profile it. Raises ChildError."""
@@ -76,10 +95,14 @@ class Child:
 
 
 @asynccontextmanager
-async def running(name: str, base_url: str = "") -> AsyncGenerator[Child, None]:
-    """Run a server of tests/bench/servers until the block ends, however it ends; it starts meanwhile."""
+async def running(name: str, *addresses: str) -> AsyncGenerator[Child, None]:
+    """Run a server of tests/bench/servers, given addresses that it needs, until the block ends, however it ends.
+
+    It starts meanwhile.
+    """
+    command = (sys.executable, "-m", f"{__package__}.child", name, *addresses)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", f"{__package__}.child", name, base_url, stdin=PIPE, stdout=PIPE, cwd=_ROOT, limit=_LINE_BYTES_MAX
+        *command, stdin=PIPE, stdout=PIPE, cwd=_ROOT, limit=_LINE_BYTES_MAX, env={**os.environ, **_MADE_UP}
     )
     child = Child(name, process)
     try:

@@ -5,14 +5,13 @@ ratio of two medians on a machine that is busy with other things.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from tests.bench.measure import COMPARED, DIRECT, Load, Sample
+from tests.bench.measure import DIRECT, ECHO, JUNCTOR, JUNCTOR_DYNAMODB, OURS, PEERS, PROXY, Load, Measured, Resident, Sample
 
-JUNCTOR, PROXY = "junctor", "proxy"
-SHORT = "stream-one"
+SHORT, SPACED, BURST = "stream-one", "stream-spaced", "stream-burst"
 
 
 class Spread(Struct, frozen=True):
@@ -23,12 +22,32 @@ class Spread(Struct, frozen=True):
     most: float
 
 
+class Bar(Struct, frozen=True):
+    """What a figure is to be at most: a ratio, or µs of CPU. It is printed beside the figure and judges nothing."""
+
+    ratio: float | None = None
+    us: float | None = None
+
+
+BARS = {
+    (JUNCTOR, "complete-1"): Bar(ratio=2.0),
+    (JUNCTOR, "complete-16"): Bar(ratio=2.0),
+    (JUNCTOR, "complete-64"): Bar(ratio=2.0),
+    (JUNCTOR_DYNAMODB, "complete-1"): Bar(ratio=2.5),
+    (JUNCTOR_DYNAMODB, "complete-16"): Bar(ratio=2.5),
+    (JUNCTOR_DYNAMODB, "complete-64"): Bar(ratio=2.5),
+    (JUNCTOR, SPACED): Bar(ratio=1.4),
+    (JUNCTOR, BURST): Bar(us=8.0),
+}
+
+
 class Row(Struct, frozen=True):
     """A server under a load: CPU in µs for each call or chunk; latencies in µs, the added ones over the direct caller's."""
 
     load: str
     server: str
     calls: int
+    calls_per_s: Spread
     cpu_us: Spread | None
     p50_us: Spread
     p99_us: Spread
@@ -37,13 +56,16 @@ class Row(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """Junctor's CPU beside the bare proxy's, in µs, and their ratio, None where the proxy's is too small to be seen."""
+    """A server's CPU beside another's, in µs, and their ratio, None where the other's is too small to be seen."""
 
     figure: str
-    junctor_us: Spread
-    proxy_us: Spread
+    server: str
+    beside: str
+    server_us: Spread
+    beside_us: Spread
     added_us: Spread
     ratio: Spread | None
+    bar: Bar = Bar()
 
 
 class Report(Struct, frozen=True):
@@ -51,28 +73,46 @@ class Report(Struct, frozen=True):
 
     rows: list[Row]
     comparisons: list[Comparison]
+    residents: list[Resident]
 
 
-def summarize(samples: Sequence[Sample], loads: Sequence[Load]) -> Report:
+def summarize(found: Measured, loads: Sequence[Load]) -> Report:
     """Sum up a run that has every load at every server in every round."""
-    rows = [_row(samples, load, server) for load in loads for server in (DIRECT, *COMPARED)]
-    comparisons = []
-    for load in loads:
-        unit = "call" if load.chunks == 1 else "chunk"
-        junctor, proxy = (_cpu_us(samples, load, server) for server in (JUNCTOR, PROXY))
-        comparisons.append(_comparison(f"{load.name}, a {unit}", junctor, proxy))
+    seen = {sample.server for sample in found.samples}
+    servers = [name for name in (DIRECT, *OURS, *PEERS) if name in seen]
+    rows = [_row(found.samples, load, server) for load in loads for server in servers]
+    comparisons = [one for load in loads for one in _comparisons(found.samples, load, seen)]
     short = next((load for load in loads if load.name == SHORT), None)
-    for load in (load for load in loads if load.chunks > 1):
-        if short is not None:
-            junctor, proxy = (_further_us(samples, load, short, server) for server in (JUNCTOR, PROXY))
-            comparisons.append(_comparison(f"{load.name}, a chunk after the first", junctor, proxy))
-    return Report(rows, comparisons)
+    for load in (load for load in loads if load.chunks > 1 and short is not None):
+        for server in (name for name in (JUNCTOR, JUNCTOR_DYNAMODB) if name in seen):
+            assert short is not None
+            figures = [_further_us(found.samples, load, short, name) for name in (server, PROXY)]
+            bar = BARS.get((server, load.name), Bar())
+            comparisons.append(_comparison(f"{load.name}, a chunk after the first", (server, PROXY), figures, bar))
+    return Report(rows, comparisons, [one for one in found.residents if one.server != DIRECT])
 
 
 def percentile_us(latencies_s: Sequence[float], percent: int) -> float:
     """Return a percentile of times, in µs: the least time that so many percent of the calls did not exceed."""
     ordered = sorted(latencies_s)
     return ordered[max(-(-len(ordered) * percent // 100) - 1, 0)] * 1e6
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return by how much y grows for each x, by least squares; 0 where there is but one x."""
+    mean_x, mean_y = (statistics.fmean(column) for column in zip(*points, strict=True))
+    across = sum((x - mean_x) ** 2 for x, _ in points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / across if across else 0.0
+
+
+def _comparisons(samples: Sequence[Sample], load: Load, seen: set[str]) -> Iterator[Comparison]:
+    """Set Junctor beside the bare proxy, and each peer beside Junctor."""
+    pairs = [(JUNCTOR, PROXY), (JUNCTOR_DYNAMODB, PROXY), *((peer, JUNCTOR) for peer in PEERS)]
+    unit = "call" if load.chunks == 1 else "chunk"
+    for pair in pairs:
+        if seen.issuperset(pair):
+            figures = [_cpu_us(samples, load, server) for server in pair]
+            yield _comparison(f"{load.name}, a {unit}", pair, figures, BARS.get((pair[0], load.name), Bar()))
 
 
 def _row(samples: Sequence[Sample], load: Load, server: str) -> Row:
@@ -85,11 +125,12 @@ def _row(samples: Sequence[Sample], load: Load, server: str) -> Row:
         for percent in (50, 99)
     }
     # An echo asks no provider, so nothing is added to one.
-    beyond = server in {JUNCTOR, PROXY}
+    beyond = server not in {DIRECT, ECHO}
     return Row(
         load=load.name,
         server=server,
         calls=sum(len(sample.latencies_s) for sample in here),
+        calls_per_s=_spread([len(sample.latencies_s) / sample.elapsed_s for sample in here]),
         cpu_us=None if server == DIRECT else _spread(_cpu_us(samples, load, server)),
         p50_us=_spread(latencies[50]),
         p99_us=_spread(latencies[99]),
@@ -98,15 +139,18 @@ def _row(samples: Sequence[Sample], load: Load, server: str) -> Row:
     )
 
 
-def _comparison(figure: str, junctor: Sequence[float], proxy: Sequence[float]) -> Comparison:
-    pairs = list(zip(junctor, proxy, strict=True))
+def _comparison(figure: str, names: tuple[str, str], figures: Sequence[Sequence[float]], bar: Bar) -> Comparison:
+    pairs = list(zip(*figures, strict=True))
     ratios = [ours / bare for ours, bare in pairs if bare > 0]
     return Comparison(
         figure=figure,
-        junctor_us=_spread(junctor),
-        proxy_us=_spread(proxy),
+        server=names[0],
+        beside=names[1],
+        server_us=_spread(figures[0]),
+        beside_us=_spread(figures[1]),
         added_us=_spread([ours - bare for ours, bare in pairs]),
         ratio=_spread(ratios) if ratios else None,
+        bar=bar,
     )
 
 

@@ -4,6 +4,7 @@
 - echo: grpc.aio alone, with answers made ready. No server in Python can cost less.
 - proxy: grpc.aio and the same HTTP transport as Junctor's, and the least translation that still hands the answer on.
 - junctor: all of it, with the embedded store, its ledger and its log.
+- junctor-dynamodb: the same, with its tables at the end of a wire, in a stub of DynamoDB that is a process of its own.
 """
 
 import asyncio
@@ -46,8 +47,8 @@ class Address(Struct, frozen=True):
 
 CompleteContext: TypeAlias = "grpc.aio.ServicerContext[CompleteRequest, CompleteResponse]"
 StreamContext: TypeAlias = "grpc.aio.ServicerContext[StreamRequest, StreamResponse]"
-Server: TypeAlias = Callable[[str], AbstractAsyncContextManager[Address]]
-"""Starts a server, given the provider's base URL."""
+Server: TypeAlias = Callable[[str, str], AbstractAsyncContextManager[Address]]
+"""Starts a server, given the provider's base URL and that of the store's stub; empty where it needs none."""
 
 
 class _Bare(Protocol):
@@ -153,19 +154,19 @@ async def _listening(bare: _Bare) -> AsyncGenerator[Address, None]:
 
 
 @asynccontextmanager
-async def _provider(_: str) -> AsyncGenerator[Address, None]:
+async def _provider(_base_url: str, _tables_url: str) -> AsyncGenerator[Address, None]:
     async with upstream.serve_provider() as port:
         yield Address(port)
 
 
 @asynccontextmanager
-async def _echo(_: str) -> AsyncGenerator[Address, None]:
+async def _echo(_base_url: str, _tables_url: str) -> AsyncGenerator[Address, None]:
     async with _listening(_Echo()) as address:
         yield address
 
 
 @asynccontextmanager
-async def _proxy(base_url: str) -> AsyncGenerator[Address, None]:
+async def _proxy(base_url: str, _tables_url: str) -> AsyncGenerator[Address, None]:
     transport = chosen()
     try:
         async with _listening(_Proxy(transport, f"{base_url}/chat/completions")) as address:
@@ -175,12 +176,26 @@ async def _proxy(base_url: str) -> AsyncGenerator[Address, None]:
 
 
 @asynccontextmanager
-async def _junctor(base_url: str) -> AsyncGenerator[Address, None]:
+async def _junctor(base_url: str, tables_url: str) -> AsyncGenerator[Address, None]:
+    """Run all of Junctor on the embedded store, or on the one at an address."""
+    settings = {"JUNCTOR_DYNAMODB_ENDPOINT": tables_url} if tables_url else {"JUNCTOR_STORE": "sqlite"}
+    addresses = dict.fromkeys(exchange.ENDPOINTS, base_url)
+    credentials = dict.fromkeys(exchange.ENDPOINTS.values(), "made up")
     with tempfile.TemporaryDirectory(prefix="junctor-bench-") as folder:
-        addresses, credentials = {exchange.ENDPOINT: base_url}, {exchange.CREDENTIAL: "made up"}
-        settings = {"JUNCTOR_STORE": "sqlite"}
         async with running_router(Path(folder), addresses, settings=settings, credentials=credentials) as router:
             yield Address(int(router.target.rpartition(":")[2]), router.api_key)
 
 
-SERVERS: dict[str, Server] = {"provider": _provider, "echo": _echo, "proxy": _proxy, "junctor": _junctor}
+@asynccontextmanager
+async def _on_sqlite(base_url: str, _tables_url: str) -> AsyncGenerator[Address, None]:
+    async with _junctor(base_url, "") as address:
+        yield address
+
+
+SERVERS: dict[str, Server] = {
+    "provider": _provider,
+    "echo": _echo,
+    "proxy": _proxy,
+    "junctor": _on_sqlite,
+    "junctor-dynamodb": _junctor,
+}

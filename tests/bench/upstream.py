@@ -1,16 +1,29 @@
 """A provider that costs next to nothing: HTTP/1.1 on loopback, answers made ready, no task and no parsing beyond need.
 
 tests/support/scripted_upstream can do much more and keeps every request, which a measurement of many thousands cannot afford.
+It notes when connections end in the middle of an answer, which is what a cancelled call is to a provider.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import cast
 
-from tests.bench.exchange import SPACING_S, asked_in_json, provider_answer
+from tests.bench.exchange import SPACING_S, Scenario, asked_in_json, provider_answer
 
 _LENGTH = b"content-length:"
+_NOTHING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+"""What a gateway gets that asks for more than answers, such as a list of models."""
+
+_closed_at: list[float] = []
+
+
+def closed_at() -> list[float]:
+    """Return when connections were closed in the middle of an answer, by the monotonic clock, and forget it."""
+    found = _closed_at.copy()
+    _closed_at.clear()
+    return found
 
 
 class _Connection(asyncio.Protocol):
@@ -21,6 +34,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._received = b""
         self._timer: asyncio.TimerHandle | None = None
+        self._endless = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -30,14 +44,21 @@ class _Connection(asyncio.Protocol):
         end = self._received.find(b"\r\n\r\n")
         if end < 0:
             return
-        head = self._received[:end].lower()
-        length = int(head[head.index(_LENGTH) + len(_LENGTH) :].partition(b"\r\n")[0])
+        _, found, rest = self._received[:end].lower().partition(_LENGTH)
+        length = int(rest.partition(b"\r\n")[0]) if found else 0
         if len(self._received) < end + 4 + length:
             return
         body, self._received = self._received[end + 4 :], b""
-        self._write(provider_answer(asked_in_json(body)), 0)
+        if not body:
+            self._transport.write(_NOTHING)
+            return
+        scenario = asked_in_json(body)
+        self._endless = scenario is Scenario.ENDLESS
+        self._write(provider_answer(scenario), 0)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._endless:
+            _closed_at.append(perf_counter())
         if self._timer is not None:
             self._timer.cancel()
 
