@@ -64,7 +64,15 @@ class Router:
     target: str
     api_key: str
     account: str
-    log: Path
+    log_file: Path
+
+    @property
+    def log(self) -> Path:
+        """Return the log's file, with all that was told so far."""
+        telemetry = self.core.services.telemetry
+        assert isinstance(telemetry, LineTelemetry)
+        telemetry.flush()
+        return self.log_file
 
     def client(self, api_key: str | None = None) -> AsyncClient:
         """Return a client with the valid key, or with another one."""

@@ -154,6 +154,34 @@ def test_every_cause_is_refused_alike_after_one_hmac_and_one_comparison(cause: s
     run(scenario)
 
 
+def test_a_key_that_was_read_is_judged_without_waiting_as_strictly() -> None:
+    """Whoever was let in once would stay in with a wrong secret, or after his key had ended; or each call would read again."""
+
+    async def scenario(rig: Rig) -> None:
+        def known(text: str | None, scope: KeyScope = KeyScope.COMPLETION) -> Caller | None:
+            return rig.admission.admit_known(text, scope)
+
+        assert known(rig.key) is known(None) is known("") is known(rig.key[:-1] + "!") is None
+        rig.change(expires_at_ms=rig.world.clock.now_ms() + 1_000)
+        caller, reads = await rig.admit(), rig.reads
+        assert known(rig.key) == caller
+        with pytest.raises(ScopeMissingError):
+            known(rig.key, KeyScope.MANAGEMENT)
+        with pytest.raises(ApiKeyInvalidError):
+            known(api_keys.remint(rig.key[3:15], b"\x07" * 32))
+        await asyncio.sleep(1)
+        with pytest.raises(ApiKeyInvalidError):
+            known(rig.key)
+        await rig.refused(OTHER)
+        with pytest.raises(ApiKeyInvalidError):
+            known(OTHER)
+        assert rig.reads == reads + 1
+        await asyncio.sleep(CACHE_MAX_S)
+        assert known(rig.key) is known(OTHER) is None
+
+    run(scenario)
+
+
 def test_a_key_of_another_kind_is_told_so() -> None:
     """A management key could run completions, with everything that it may see."""
 

@@ -4,23 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junctor.policy.health.breaker import RAMP_LEAST, Breaker, ramp
+from junctor.policy.health.breaker import RAMP_LEAST, Breaker, most_failed, ramp
 from junctor.policy.health.decay import Counts
 
 
 class Tried:
-    """A breaker, the counts beside it, and the calls of its endpoint, which end one after the other."""
+    """A breaker, the counts beside it, and the calls of its endpoint, which end one after the other but for `under_way`."""
 
     def __init__(self) -> None:
         self.breaker = Breaker()
         self.counts = Counts()
+        self.under_way = 0
         self._number = 0
 
     def fail(self, now_s: float, began_s: float | None = None, chance: float = 0.5) -> bool:
         """Have one call fail; return whether that opened it."""
         self._number += 1
         self.counts.add(now_s, ok=False)
-        return self.breaker.failed(self._number, now_s, now_s if began_s is None else began_s, self.counts, chance)
+        most = most_failed(self.counts, self.under_way)
+        return self.breaker.failed(self._number, now_s, now_s if began_s is None else began_s, chance, most_failed=most)
 
     def serve(self, now_s: float) -> None:
         """Have one call answered, which does not close it."""
@@ -60,6 +62,18 @@ def test_half_of_ten_open_it_and_half_of_nine_do_not() -> None:
         tried.serve(0.0)
         assert not tried.fail(0.0)
     tried.serve(0.0)
+    assert tried.fail(0.0)
+
+
+def test_quick_failures_are_few_where_slow_answers_are_under_way() -> None:
+    """A model that thinks for a minute would be shut after each start: its failures end at once, its answers do not."""
+    tried = Tried()
+    tried.under_way = 100
+    tried.serve(0.0)
+    for _ in range(3):
+        assert not any(tried.fail(0.0) for _ in range(4))
+        tried.serve(0.0)
+    tried.under_way = 8
     assert tried.fail(0.0)
 
 

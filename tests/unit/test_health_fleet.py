@@ -31,10 +31,10 @@ class Rounds:
         self.fleet = Fleet(before, now_ms)
         self.number = 0
 
-    def tell(self, instance: str, ok: int = 0, failed: int = 0, probed: int = 0, at_ms: int | None = None) -> None:
+    def tell(self, instance: str, ok: int = 0, failed: int = 0, at_ms: int | None = None, **more: int) -> None:
         """Let an instance tell what it saw."""
         self.number += 1
-        sighting = Sighting(endpoint=ENDPOINT, ok=ok, failed=failed, probed=probed)
+        sighting = Sighting(endpoint=ENDPOINT, ok=ok, failed=failed, **more)  # type: ignore[arg-type]
         part = Part(self.number, self.now_ms if at_ms is None else at_ms, (sighting,))
         self.fleet.take(Digest(instance, (part,)), self.now_ms)
 
@@ -106,6 +106,41 @@ def test_what_died_just_now_is_out_though_it_was_sound_for_long() -> None:
     verdict = rounds.verdict()
     assert verdict.ejected
     assert verdict.ok > 1_000
+
+
+@pytest.mark.parametrize(
+    ("begun", "ejected"),
+    [
+        ((450, 450), False),  # 3 % fail, and most answers are under way
+        ((27, 26), False),
+        ((26, 26), True),
+        ((0, 0), True),  # they fail, and nobody asks any more
+        ((900, 0), False),
+        ((10, 42), False),  # half of all, but not for the other one
+    ],
+)
+def test_failures_are_few_where_many_more_calls_began(begun: tuple[int, int], ejected: bool) -> None:
+    """After a start all would avoid an endpoint with slow answers: of its calls, those that failed are the first to end."""
+    rounds = Rounds()
+    rounds.now_ms += 1
+    for instance, count in zip("ab", begun, strict=True):
+        rounds.tell(instance, ok=1, failed=13, begun=count)
+    assert rounds.verdict().ejected is ejected
+
+
+def test_what_began_is_forgotten_as_what_ended() -> None:
+    """An endpoint that was asked often five minutes ago could not be ejected for its failures of now."""
+    rounds = Rounds()
+    rounds.now_ms += 1
+    for instance in "ab":
+        rounds.tell(instance, ok=10_000, begun=10_000)
+    assert not rounds.verdict().ejected
+    found = []
+    for number in range(62):
+        for instance in "ab":
+            rounds.tell(instance, **({"failed": 9, "begun": 9} if number >= 60 else {}))
+        found.append(rounds.verdict().ejected)
+    assert found == [False] * 60 + [True] * 2
 
 
 def test_thin_traffic_adds_up() -> None:

@@ -37,11 +37,13 @@ def written(update: Update) -> Item:
 def busy(endpoint: str, chance: random.Random) -> Tally:
     """Return what a busy instance saw of an endpoint."""
     times, speeds = (tuple(chance.lognormvariate(mean, 0.5) for _ in range(256)) for mean in (6, 4))
+    ok, failed = chance.randrange(2_000), chance.randrange(20)
     return Tally(
         endpoint=endpoint,
         provider=endpoint.partition("/")[0],
-        ok=chance.randrange(2_000),
-        failed=chance.randrange(20),
+        ok=ok,
+        failed=failed,
+        begun=ok + failed + chance.randrange(-50, 50),
         throttled=chance.randrange(20),
         first_token_ms=times,
         throughput=speeds,
@@ -81,6 +83,18 @@ def test_a_digest_costs_one_unit(number: int) -> None:
     assert all(sighting.first_token is None for sighting in digest.parts[0].sightings)
     if number <= 10:
         assert all(sighting.first_token is not None for sighting in digest.parts[1].sightings)
+
+
+def test_what_began_is_told_and_not_missed_where_it_is_not() -> None:
+    """Quick failures would be taken for most calls, or what instances of the version before tell be thrown away."""
+    tallies = tuple(Tally(endpoint=f"p/{begun}", provider="p", ok=2, failed=3, begun=begun) for begun in (-7, 0, 5, 900))
+    digest = records.digest_of(written(records.write_digest(INSTANCE, [Interval(1, NOW, tallies)])))
+    assert digest is not None
+    assert {row.endpoint: row.begun for row in digest.parts[0].sightings} == {"p/-7": -7, "p/0": 0, "p/5": 5, "p/900": 900}
+    earlier = ["i", [[1, NOW, ["a/b"], [[2], [3], [0], [0], [0], [0]], [b""], [b""]]]]
+    digest = records.digest_of({"form": records.FORM_NOW, "body": zlib.compress(msgspec.msgpack.encode(earlier))})
+    assert digest is not None
+    assert [row.begun for row in digest.parts[0].sightings] == [5]
 
 
 def test_a_digest_without_room_keeps_what_is_urgent() -> None:
@@ -213,6 +227,8 @@ def test_a_body_that_is_cut_is_none() -> None:
         ["i", [[1, NOW, ["a/b"], [[-1], [1], [1], [1], [1], [1]], [b""], [b""]]]],
         ["i", [[1, NOW, ["a/b"], [[1.5], [1], [1], [1], [1], [1]], [b""], [b""]]]],
         ["i", [[1, NOW, ["x" * 300], [[1], [1], [1], [1], [1], [1]], [b""], [b""]]]],
+        ["i", [[1, NOW, ["a/b"], [[1], [1], [1], [1], [1], [1]], [b""], [b""], [1, 1]]]],
+        ["i", [[1, NOW, ["a/b"], [[1], [1], [1], [1], [1], [1]], [b""], [b""], [1 << 40]]]],
         ["", []],
         ["i", [[1, NOW, ["a/b"], [[1], [1], [1], [1], [1], [1]], [b"\x80"], [b""]]]],  # no sketch
         {"instance": "i"},

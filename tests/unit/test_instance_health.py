@@ -309,6 +309,7 @@ def test_how_fast_an_endpoint_is() -> None:
             endpoint=ID,
             provider="p",
             ok=3,
+            begun=3,
             first_token_ms=(200.0, 400.0, 300.0),
             throughput=(50.0,),
             input_tokens=30,
@@ -359,6 +360,65 @@ def test_tallies_are_told_once() -> None:
     first, second = sorted(bench.health.tallies(), key=lambda tally: tally.provider)
     assert (first.endpoint, first.failed, second.endpoint, second.ok) == (ID, 2, "q/lab/model", 1)
     assert bench.health.tallies() == ()
+
+
+def test_what_began_is_told_but_for_what_says_nothing() -> None:
+    """The fleet would take a few quick failures for most calls, or never eject an endpoint whose callers often leave."""
+    bench = Bench()
+    bench.begun()
+    assert bench.health.tallies() == ()
+    gone = bench.begun()
+    bench.fails()
+    (tally,) = bench.health.tallies()
+    assert (tally.begun, tally.failed) == (3, 1)
+    gone.left()
+    bench.fails(FailureKind.REQUEST)
+    bench.fails(times=3)
+    (tally,) = bench.health.tallies()
+    assert (tally.begun, tally.failed) == (2, 3)
+
+
+def test_calls_under_way_stand_against_quick_failures_until_they_are_overdue() -> None:
+    """A model that thinks for a minute would be shut after each start, or a silent endpoint hide behind all who wait for it."""
+    bench = Bench()
+    answered = bench.begun()
+    bench.passes(60.0)
+    answered.served(Usage())
+    waiting = []
+    for _ in range(3):
+        waiting += [bench.begun() for _ in range(10)]
+        bench.fails(times=4)
+        bench.begun().served(Usage())
+    assert not bench.seen().open
+    (tally,) = bench.health.tallies()
+    assert (tally.begun, tally.ok, tally.failed) == (46, 4, 12)
+    bench.passes(60.1)
+    assert bench.health.tallies() == ()
+    bench.fails(times=4)
+    (tally,) = bench.health.tallies()
+    assert (tally.begun, tally.failed) == (4 - 30, 4)
+    waiting[-1].first(60_100.0)
+    waiting.pop().left()
+    for watch in waiting:
+        watch.left()
+    assert bench.seen().in_flight == 0
+    (tally,) = bench.health.tallies()
+    assert (tally.begun, tally.ok) == (0, 1)
+
+
+def test_calls_that_are_overdue_do_not_part_a_row() -> None:
+    """Short calls that fail at a silent endpoint would never be five in a row, as long ones wait between them."""
+    bench = Bench()
+    watch = bench.begun()
+    bench.passes(2.0)
+    watch.served(Usage())
+    for _ in range(4):
+        bench.begun()
+        bench.fails()
+    assert not bench.seen().open
+    bench.passes(2.1)
+    bench.fails()
+    assert bench.seen().open
 
 
 def test_a_row_is_made_anew_only_when_something_happened_or_time_passed() -> None:

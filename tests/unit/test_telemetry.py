@@ -1,5 +1,6 @@
 """Tests of adapters/telemetry and adapters/system."""
 
+import asyncio
 import io
 import json
 import os
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from junctor.adapters.system.ambient import SystemClock, SystemDice
-from junctor.adapters.telemetry.lines import LINE_MAX_BYTES, LineTelemetry
+from junctor.adapters.telemetry.lines import HELD_S, LINE_MAX_BYTES, LineTelemetry
 from junctor.domain.routing import Attempt, AttemptOutcome
 from junctor.ports.ambient import Clock, Dice
 from junctor.ports.telemetry import Counter, RequestLine, Telemetry
@@ -179,6 +180,47 @@ def test_a_file_is_appended_to(tmp_path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) == 2
     with pytest.raises(OSError, match="directory"):
         LineTelemetry.to_file(tmp_path, StoppedClock())
+
+
+async def test_lines_of_requests_leave_together_soon_and_in_order(tmp_path: Path) -> None:
+    """If this fails, a busy server pays a write for each call, a quiet one keeps its last lines, or a bug is told late."""
+    path = tmp_path / "log.jsonl"
+    telemetry = LineTelemetry.to_file(path, StoppedClock())
+    telemetry.request(LINE)
+    telemetry.request(LINE)
+    assert path.read_text() == ""
+    telemetry.event("started", {})
+    assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == ["request", "request", "event"]
+    telemetry.request(LINE)
+    await asyncio.sleep(2 * HELD_S)
+    assert path.read_text().count("\n") == 4
+    for _ in range(100):
+        telemetry.request(LINE)
+    telemetry.close()
+    assert path.read_text().count("\n") == 104
+    assert telemetry.dropped == 0
+
+
+async def test_what_waits_is_written_in_pieces_that_a_pipe_takes_whole() -> None:
+    """If this fails, many lines at once block the router on a pipe that has room for one page."""
+    sizes: list[int] = []
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as read_end, os.fdopen(writer, "w", encoding="utf-8") as stream:
+        write = stream.write
+
+        def noted(text: str) -> int:
+            sizes.append(len(text))
+            return write(text)
+
+        stream.write = noted  # type: ignore[method-assign]
+        telemetry = LineTelemetry(stream, StoppedClock())
+        for _ in range(100):
+            telemetry.request(LINE)
+        telemetry.close()
+        os.set_blocking(read_end.fileno(), False)
+        assert read_end.read().count(b"\n") == 100
+    assert 1 < len(sizes) < 10
+    assert max(sizes) <= LINE_MAX_BYTES
 
 
 def test_the_systems_clock_and_dice() -> None:

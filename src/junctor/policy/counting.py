@@ -38,15 +38,20 @@ def tokens(byte_count: int) -> int:
 
 def input_bytes(spec: CompletionSpec) -> int:
     """Count the bytes of all text that a model reads: messages, tool calls and tools; media count nothing."""
-    tools = sum(_length(tool.name) + _length(tool.description) + _length(tool.parameters) for tool in spec.tools)
-    return tools + sum(_message_bytes(message) for message in spec.messages)
+    size = sum(map(_message_bytes, spec.messages))
+    for tool in spec.tools:
+        size += _length(tool.name) + _length(tool.description) + _length(tool.parameters)
+    return size
 
 
 def delta_bytes(delta: Delta) -> int:
     """Count the bytes of output that a delta holds, reasoning and tool calls included."""
-    calls = sum(_length(call.name) + _length(call.arguments) for call in delta.tool_calls)
-    aloud = 0 if delta.speech is None else _speech_bytes(delta.speech)
-    return _length(delta.content) + _length(delta.reasoning) + _length(delta.refusal) + calls + aloud
+    size = _length(delta.content)
+    if delta.reasoning or delta.refusal:
+        size += _length(delta.reasoning) + _length(delta.refusal)
+    for call in delta.tool_calls:
+        size += _length(call.name) + _length(call.arguments)
+    return size if delta.speech is None else size + _speech_bytes(delta.speech)
 
 
 def completion_bytes(completion: Completion) -> int:
@@ -98,7 +103,9 @@ def _decoded(base64: str) -> int:
 
 
 def _message_bytes(message: Message) -> int:
-    size = _length(message.reasoning) + _length(message.refusal)
+    size = 0
+    if message.reasoning or message.refusal:
+        size = _length(message.reasoning) + _length(message.refusal)
     for part in message.parts:
         if isinstance(part, TextPart):
             size += _length(part.text)

@@ -15,6 +15,7 @@ from msgspec import Struct
 from junctor.domain.account import Actor, ApiKey, Caller, KeyScope, KeySecret, MemberRole
 from junctor.domain.errors import ApiKeyInvalidError, LedgerUnavailableError, ScopeMissingError
 from junctor.policy import api_keys
+from junctor.policy.api_keys import ParsedKey
 from junctor.ports.ambient import Clock
 from junctor.ports.secrets import Secrets
 from junctor.ports.table import PARTITION, SORT, Item, Key, StoreError, Table
@@ -26,9 +27,10 @@ _NOBODY = bytes(32)
 
 
 class _Known(Struct, frozen=True):
-    """What is believed of a key: itself, what its member may do, and whether what it belongs to stands."""
+    """What is believed of a key: itself, who calls with it, what its member may do, and whether what it belongs to stands."""
 
     key: ApiKey
+    caller: Caller
     role: MemberRole
     stands: bool
 
@@ -57,10 +59,15 @@ class Admission:
             ScopeMissingError: the key is valid, but not for this kind of call.
             LedgerUnavailableError: the key cannot be looked up at present.
         """
-        key = (await self._prove(text, frozenset({scope}))).key
-        return Caller(
-            key.account, key.lookup_id, key.workspace, key.member, key.allowed_models, key.allowed_providers, key.rates
-        )
+        return (await self._prove(text, frozenset({scope}))).caller
+
+    def admit_known(self, text: str | None, scope: KeyScope) -> Caller | None:
+        """Do as `admit` without waiting, for a key that was read not long ago; None if it has to be read. Raises as `admit`."""
+        parsed = api_keys.parse(text) if text else None
+        entry = self._cached(parsed.lookup_id) if parsed else None
+        if parsed is None or entry is None:
+            return None
+        return self._proven(entry.known, parsed, frozenset({scope})).caller
 
     async def admit_actor(self, text: str | None, scopes: frozenset[KeyScope]) -> Actor:
         """Tell who manages. Raises as `admit`."""
@@ -71,6 +78,10 @@ class Admission:
     async def _prove(self, text: str | None, scopes: frozenset[KeyScope]) -> _Known:
         parsed = api_keys.parse(text) if text else None
         known = await self._find(parsed.lookup_id) if parsed else None
+        return self._proven(known, parsed, scopes)
+
+    def _proven(self, known: _Known | None, parsed: ParsedKey | None, scopes: frozenset[KeyScope]) -> _Known:
+        """Hold what was shown against what is known. Raises ApiKeyInvalidError, ScopeMissingError."""
         secret = self._secret(known.key, parsed.tag) if known and parsed else None
         peppers = self._secrets.peppers()
         pepper = peppers.by_version.get(secret.pepper_version if secret else peppers.current, _NOBODY)
@@ -86,17 +97,26 @@ class Admission:
     def _secret(self, key: ApiKey, tag: str) -> KeySecret | None:
         """Return the live secret of a key that a text may be, told by its checksum."""
         now_ms = self._clock.now_ms()
-        live = (secret for secret in key.secrets if secret.until_ms is None or now_ms < secret.until_ms)
-        return next((secret for secret in live if secret.tag == tag), None)
+        for secret in key.secrets:
+            if secret.tag == tag and (secret.until_ms is None or now_ms < secret.until_ms):
+                return secret
+        return None
 
     def _live(self, known: _Known) -> bool:
         key = known.key
         return known.stands and not key.disabled and (key.expires_at_ms is None or self._clock.now_ms() < key.expires_at_ms)
 
-    async def _find(self, lookup_id: str) -> _Known | None:
+    def _cached(self, lookup_id: str) -> _Entry | None:
+        """Return what is still believed of a key, None if it has to be read."""
         entry = self._cache.get(lookup_id)
-        if entry is not None and self._clock.monotonic_s() < entry.until_s:
-            self._cache.move_to_end(lookup_id)
+        if entry is None or self._clock.monotonic_s() >= entry.until_s:
+            return None
+        self._cache.move_to_end(lookup_id)
+        return entry
+
+    async def _find(self, lookup_id: str) -> _Known | None:
+        entry = self._cached(lookup_id)
+        if entry is not None:
             return entry.known
         task = self._reading.get(lookup_id)
         if task is None:
@@ -120,7 +140,7 @@ class Admission:
 
     async def _known(self, key: ApiKey) -> _Known:
         if key.scope is KeyScope.OPERATOR:
-            return _Known(key, MemberRole.ADMIN, stands=key.account == "")
+            return _Known(key, _caller(key), MemberRole.ADMIN, stands=key.account == "")
         page = await self._table.batch_get((keys.account(key.account), *accounts.belongings(key)))
         return _judged(key, page.items)
 
@@ -139,4 +159,8 @@ def _judged(key: ApiKey, items: Iterable[Item]) -> _Known:
     if key.workspace is not None:
         item = found.get(keys.workspace(key.account, key.workspace))
         stands = stands and item is not None and accounts.workspace_of(item) is not None
-    return _Known(key, role, stands)
+    return _Known(key, _caller(key), role, stands)
+
+
+def _caller(key: ApiKey) -> Caller:
+    return Caller(key.account, key.lookup_id, key.workspace, key.member, key.allowed_models, key.allowed_providers, key.rates)

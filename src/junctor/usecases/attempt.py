@@ -85,9 +85,13 @@ class _Walk(Generic[T]):
         self._call = call
         self._trail = trail
         self._attempt: Try[T] = attempt
-        self._prefilled = any(message.role is Role.ASSISTANT for message in call.spec.messages[-1:])
         self._failed: list[tuple[Candidate, Failure]] = []
         self._refused: set[str] = set()
+
+    @property
+    def _prefilled(self) -> bool:
+        """Whether the request has the beginning of its answer."""
+        return any(message.role is Role.ASSISTANT for message in self._call.spec.messages[-1:])
 
     async def over(self, plan: Plan) -> tuple[Candidate, T]:
         """Return the first answer and who gave it. Raises JunctorError."""

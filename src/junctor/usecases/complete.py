@@ -17,7 +17,7 @@ async def complete(services: Services, call: Call, trail: Trail) -> Answer:
     plan = settle.plan(services, call, trail)
     async with settle.allowed(services, call, trail):
         holding, sent = await settle.begin(services, call, plan, trail)
-        async with settle.void_on_error(services, holding, call, trail):
+        async with settle.VoidOnError(services, holding, call, trail):
             work = attempt.whole(services, sent, plan, trail)
             candidate, completion = await settle.beside(services, holding, call, work)
             hold = await settle.held(services, holding, call)

@@ -7,6 +7,7 @@ after that, unless the store is slow; for one who has left, the ledger goes on b
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from types import TracebackType
 from typing import Any, TypeVar
 
 import msgspec
@@ -109,21 +110,37 @@ def outcome(trail: Trail, hold: Hold, call: Call, *, upstream_id: str | None, wh
     )
 
 
-@asynccontextmanager
-async def void_on_error(services: Services, holding: Holding, call: Call, trail: Trail) -> AsyncGenerator[None, None]:
-    """End a hold as VOID if the body fails: before the error goes on to a caller who waits, else by itself."""
-    try:
-        yield
-    except JunctorError:
-        remaining_s = call.deadline_at - asyncio.get_running_loop().time()
+class VoidOnError:
+    """Ends a hold as VOID if the body fails: before the error goes on to a caller who waits, else by itself.
+
+    A class and no generator: it surrounds every call there is.
+    """
+
+    __slots__ = ("_call", "_holding", "_services", "_trail")
+
+    def __init__(self, services: Services, holding: Holding, call: Call, trail: Trail) -> None:
+        self._services = services
+        self._holding = holding
+        self._call = call
+        self._trail = trail
+
+    async def __aenter__(self) -> None:
+        """Begin."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the hold if there is an error, which goes on."""
+        if error is None:
+            return
+        if not isinstance(error, JunctorError):
+            self._services.ledger.abandon_later(self._holding, VOID)
+            return
+        remaining_s = self._call.deadline_at - asyncio.get_running_loop().time()
         with suppress(TimeoutError):
             async with asyncio.timeout(min(max(remaining_s, VOID_WAIT_LEAST_S), VOID_WAIT_S)):
-                await services.ledger.abandon(holding, VOID)
-        trail.generation_id = holding.generation_id
-        raise
-    except BaseException:
-        services.ledger.abandon_later(holding, VOID)
-        raise
+                await self._services.ledger.abandon(self._holding, VOID)
+        self._trail.generation_id = self._holding.generation_id
 
 
 async def held(services: Services, holding: Holding, call: Call) -> Hold:

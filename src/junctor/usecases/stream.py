@@ -7,6 +7,7 @@ our own count of what was delivered, up to what is held. An answer for which nob
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import cast
 
 from junctor.domain.call import Call, Finished, Hold, Opened, Outcome, Receipt, StreamEvent
 from junctor.domain.completion import ChoiceEnd, CompletionSpec, Delta, FinishReason, StreamEnd, Usage
@@ -30,7 +31,7 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
     plan = settle.plan(services, call, trail)
     async with settle.allowed(services, call, trail):
         holding, sent = await settle.begin(services, call, plan, trail)
-        async with settle.void_on_error(services, holding, call, trail):
+        async with settle.VoidOnError(services, holding, call, trail):
             work = attempt.begin(services, sent, plan, trail)
             candidate, flow = await settle.beside(services, holding, call, work)
             try:
@@ -43,11 +44,13 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
         trail.generation_id = hold.generation.id
         held_tokens = holding.output_tokens * (call.spec.n or 1)
         count = _Count(call.spec, held_tokens if holding.may_outgrow else None)
+        hides = call.spec.excludes_reasoning
         try:
             async with aclosing(flow.batches) as batches:
                 yield (Opened(hold.generation.id, candidate), *count.deltas(flow.first))
                 while count.ending is None:
-                    deltas = count.deltas(visible.seen(await anext(batches), call.spec))
+                    batch = await anext(batches)
+                    deltas = count.deltas(visible.seen(batch, call.spec) if hides else batch)
                     if deltas:
                         yield deltas
                     while count.outgrows:  # one read may bring more than is held
@@ -127,7 +130,8 @@ class _Count:
         last = batch[-1] if batch else None
         if last is not None and not isinstance(last, Delta):
             self.ending = last
-        deltas = tuple(item for item in batch if isinstance(item, Delta))
+            batch = batch[:-1]
+        deltas = cast("tuple[Delta, ...]", batch)  # only the last is ever another thing
         for delta in deltas:
             self._output_bytes += counting.delta_bytes(delta)
             self.begun.add(delta.index)

@@ -16,6 +16,23 @@ INCIDENT_BYTES = 10
 class Trail:
     """The traces of one call. `attempts` grows as endpoints are tried."""
 
+    __slots__ = (
+        "_incident",
+        "_method",
+        "_services",
+        "_started_s",
+        "adjustments",
+        "attempts",
+        "caller",
+        "finish_reason",
+        "generation_id",
+        "receipt",
+        "requested_model",
+        "served",
+        "time_to_first_token_ms",
+        "usage",
+    )
+
     def __init__(self, services: Services, method: str) -> None:
         self._services = services
         self._method = method

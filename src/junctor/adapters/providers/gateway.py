@@ -150,11 +150,12 @@ class _Reading:
 
         Time between two calls is the caller's own and counts for the whole answer only.
         """
-        by, timed_out = _sooner(_now_s() + self._idle_s, self._total) if self._committed else self._first
+        now_s = _now_s()
+        by, timed_out = _sooner(now_s + self._idle_s, self._total) if self._committed else self._first
         while True:
             try:
                 # Where there is always something to read, no wait for it ever ends.
-                if _now_s() >= by:
+                if now_s >= by:
                     raise TimedOutError("the answer did not end in time")
                 data = await self._response.read(by)
             except TransportError as error:
@@ -167,6 +168,7 @@ class _Reading:
             parts = self._decoder.feed(data)
             if parts:
                 return self._finish(parts)
+            now_s = _now_s()
 
     def _end(self) -> StreamEnd | Failure:
         """Judge an answer whose body ended.

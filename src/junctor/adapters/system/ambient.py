@@ -12,22 +12,16 @@ class SystemClock:
         """Return the wall clock in Unix milliseconds; it may jump."""
         return time.time_ns() // 1_000_000
 
-    def monotonic_s(self) -> float:
-        """Return seconds since some instant; it never goes back."""
-        return time.monotonic()
+    monotonic_s = staticmethod(time.monotonic)
+    """Return seconds since some instant; it never goes back."""
 
 
 class SystemDice:
-    """Chance from the system's entropy, so that keys and ids made of it cannot be guessed and forks do not repeat it."""
-
-    def __init__(self) -> None:
-        """Need no seed."""
-        self._source = random.SystemRandom()
+    """Chance that no fork repeats: what is drawn is the system's entropy, so that keys and ids made of it cannot be guessed."""
 
     def draw(self, count: int) -> bytes:
         """Return so many unpredictable bytes."""
         return os.urandom(count)
 
-    def uniform(self) -> float:
-        """Return a number in [0, 1)."""
-        return self._source.random()
+    uniform = staticmethod(random.random)
+    """Return a number in [0, 1), for choices and waits that may be guessed: the system is asked for its seed only."""

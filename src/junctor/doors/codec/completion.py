@@ -5,7 +5,7 @@ lets it do, and bill, what no hold can bound: tools that it runs itself, answers
 choose.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -72,45 +72,37 @@ have beyond `max_tokens` and `n`, or choose a host with other prices."""
 
 
 def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpec:
-    """Read what is asked; `checks` gathers what is wrong, and the result counts only if nothing is."""
+    """Read what is asked; `checks` gathers what is wrong, and the result counts only if nothing is.
+
+    Of the many fields a request sets few, and only those are looked at.
+    """
     present = {field.name: value for field, value in message.ListFields()}
+    read: dict[str, Any] = {
+        "model": checks.model(message.model, f"{path}.model"),
+        "messages": messages.conversation(message.messages, checks, f"{path}.messages"),
+    }
+    for name, value in present.items():
+        if name in _NUMBERS:
+            read[name] = checks.number(value, *_NUMBERS[name], f"{path}.{name}")
+        elif name in _TEXTS:
+            read[name] = checks.text(value, f"{path}.{name}")
+        elif name in _FLAGS:
+            read[name] = value
+        elif name in _READERS:
+            read[name] = _READERS[name](message, checks, f"{path}.{name}")
     if "top_logprobs" in present and not message.logprobs:
         checks.wrong(f"{path}.top_logprobs", "goes with logprobs, and only with it")
-    return CompletionSpec(
-        model=checks.model(message.model, f"{path}.model"),
-        models=_models(message.models, checks, f"{path}.models"),
-        messages=messages.conversation(message.messages, checks, f"{path}.messages"),
-        tools=_tools(message.tools, checks, f"{path}.tools"),
-        tool_choice=_tool_choice(message, checks, f"{path}.tool_choice"),
-        response_format=_response_format(message, checks, f"{path}.response_format"),
-        stop=_stop(message, checks, f"{path}.stop"),
-        logit_bias=_logit_bias(message, checks, f"{path}.logit_bias"),
-        reasoning=_reasoning(message, checks, f"{path}.reasoning"),
-        modalities=_modalities(message, checks, f"{path}.modalities"),
-        audio=_audio(message, checks, f"{path}.audio"),
-        prediction=_prediction(message, checks, f"{path}.prediction"),
-        metadata=_metadata(message, checks, f"{path}.metadata"),
-        extra=_extra(message, checks, f"{path}.extra_json"),
-        **_scalars(present, checks, path),
-    )
+    if ("audio" in present) is not ("modalities" in present and "audio" in message.modalities):
+        checks.wrong(f"{path}.audio", 'goes with "audio" among the modalities, and only with it')
+    if "extra_json" in present:
+        read["extra"] = _extra(message.extra_json, checks, f"{path}.extra_json")
+    return CompletionSpec(**read)
 
 
-def _models(names: Sequence[str], checks: Checks, path: str) -> tuple[str, ...]:
-    if not checks.count(len(names), MODELS_MAX, path):
+def _models(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[str, ...]:
+    if not checks.count(len(message.models), MODELS_MAX, path):
         return ()
-    return tuple(checks.model(name, f"{path}[{place}]") for place, name in enumerate(names))
-
-
-def _scalars(present: Mapping[str, Any], checks: Checks, path: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for field, value in present.items():
-        if field in _NUMBERS:
-            found[field] = checks.number(value, *_NUMBERS[field], f"{path}.{field}")
-        elif field in _TEXTS:
-            found[field] = checks.text(value, f"{path}.{field}")
-        elif field in _FLAGS:
-            found[field] = value
-    return found
+    return tuple(checks.model(name, f"{path}[{place}]") for place, name in enumerate(message.models))
 
 
 def _logit_bias(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[tuple[int, float], ...]:
@@ -125,11 +117,7 @@ def _modalities(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[
     return tuple(message.modalities) if within else ()
 
 
-def _audio(message: pb.CompletionSpec, checks: Checks, path: str) -> Voice | None:
-    if message.HasField("audio") is not ("audio" in message.modalities):
-        checks.wrong(path, 'goes with "audio" among the modalities, and only with it')
-    if not message.HasField("audio"):
-        return None
+def _audio(message: pb.CompletionSpec, checks: Checks, path: str) -> Voice:
     voice = message.audio
     return Voice(checks.name(voice.voice, f"{path}.voice"), checks.name(voice.format, f"{path}.format"))
 
@@ -141,7 +129,8 @@ def _metadata(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[tu
     return tuple((checks.name(key, path), checks.text(value, f"{path}[{key}]")) for key, value in pairs)
 
 
-def _tools(tools: Sequence[pb.Tool], checks: Checks, path: str) -> tuple[Tool, ...]:
+def _tools(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[Tool, ...]:
+    tools = message.tools
     checks.count(len(tools), checks.limits.tools_max, path)
     return tuple(_tool(tool, checks, f"{path}[{index}]") for index, tool in enumerate(tools[: checks.limits.tools_max]))
 
@@ -154,7 +143,7 @@ def _tool(tool: pb.Tool, checks: Checks, path: str) -> Tool:
         if tool.HasField("parameters_json")
         else None,
         strict=tool.strict if tool.HasField("strict") else None,
-        cache_control=messages.cache_control(tool, checks, f"{path}.cache_control"),
+        cache_control=messages.cache_control(tool, checks, f"{path}.cache_control") if tool.HasField("cache_control") else None,
     )
 
 
@@ -162,9 +151,7 @@ def _json_object(text: str, checks: Checks, path: str) -> str:
     return checks.json(text, path, an_object=True)
 
 
-def _tool_choice(message: pb.CompletionSpec, checks: Checks, path: str) -> ToolChoice | None:
-    if not message.HasField("tool_choice"):
-        return None
+def _tool_choice(message: pb.CompletionSpec, checks: Checks, path: str) -> ToolChoice:
     choice = message.tool_choice
     mode = checks.member(choice.mode, _TOOL_MODES, f"{path}.mode") or ToolMode.AUTO
     named = choice.HasField("function_name")
@@ -176,8 +163,6 @@ def _tool_choice(message: pb.CompletionSpec, checks: Checks, path: str) -> ToolC
 
 
 def _response_format(message: pb.CompletionSpec, checks: Checks, path: str) -> ResponseFormat | None:
-    if not message.HasField("response_format"):
-        return None
     response_format = message.response_format
     kind = response_format.WhichOneof("format")
     if kind is None:
@@ -202,9 +187,7 @@ def _response_format(message: pb.CompletionSpec, checks: Checks, path: str) -> R
     )
 
 
-def _stop(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[str, ...] | None:
-    if not message.HasField("stop"):
-        return None
+def _stop(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[str, ...]:
     checks.count(len(message.stop.sequences), checks.limits.stop_max, path)
     for index, sequence in enumerate(message.stop.sequences[: checks.limits.stop_max]):
         checks.text(sequence, f"{path}.sequences[{index}]")
@@ -213,9 +196,7 @@ def _stop(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[str, .
     return tuple(message.stop.sequences)
 
 
-def _reasoning(message: pb.CompletionSpec, checks: Checks, path: str) -> Reasoning | None:
-    if not message.HasField("reasoning"):
-        return None
+def _reasoning(message: pb.CompletionSpec, checks: Checks, path: str) -> Reasoning:
     reasoning = message.reasoning
     if reasoning.HasField("max_tokens"):
         checks.number(reasoning.max_tokens, 1, INT32_MAX, f"{path}.max_tokens")
@@ -226,16 +207,12 @@ def _reasoning(message: pb.CompletionSpec, checks: Checks, path: str) -> Reasoni
     )
 
 
-def _prediction(message: pb.CompletionSpec, checks: Checks, path: str) -> str | None:
-    if not message.HasField("prediction"):
-        return None
+def _prediction(message: pb.CompletionSpec, checks: Checks, path: str) -> str:
     return checks.text(message.prediction.content, path)
 
 
-def _extra(message: pb.CompletionSpec, checks: Checks, path: str) -> str | None:
-    if not message.HasField("extra_json"):
-        return None
-    text = _json_object(message.extra_json, checks, path)
+def _extra(given: str, checks: Checks, path: str) -> str | None:
+    text = _json_object(given, checks, path)
     try:
         keys = _EXTRA.decode(text).keys()
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -248,3 +225,19 @@ def _extra(message: pb.CompletionSpec, checks: Checks, path: str) -> str | None:
     if unbounded:
         checks.wrong(path, f"has keys that a provider may bill beyond any bound: {', '.join(unbounded)}")
     return text
+
+
+_READERS: dict[str, Callable[[pb.CompletionSpec, Checks, str], object]] = {
+    "models": _models,
+    "tools": _tools,
+    "tool_choice": _tool_choice,
+    "response_format": _response_format,
+    "stop": _stop,
+    "logit_bias": _logit_bias,
+    "reasoning": _reasoning,
+    "modalities": _modalities,
+    "audio": _audio,
+    "prediction": _prediction,
+    "metadata": _metadata,
+}
+"""How each field is read that is set and is no plain value."""

@@ -49,4 +49,8 @@ def _usage(found: Generation) -> completion_pb2.Usage:
         cache_write_tokens=found.cache_write_tokens,
         reasoning_tokens=found.reasoning_tokens,
         estimated=found.estimated,
+        audio_input_tokens=found.audio_input_tokens,
+        audio_output_tokens=found.audio_output_tokens,
+        accepted_prediction_tokens=found.accepted_prediction_tokens,
+        rejected_prediction_tokens=found.rejected_prediction_tokens,
     )

@@ -32,6 +32,8 @@ ROLES: dict[int, Role] = {
     pb.ROLE_TOOL: Role.TOOL,
 }
 _ASSISTANT_ONLY = ("tool_calls", "reasoning", "reasoning_details", "refusal", "annotations", "speech")
+_PLAIN = {"role", "parts"}
+"""All that most turns have."""
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _WHOLE_MAX = 2**53
 
@@ -42,64 +44,69 @@ def conversation(turns: Sequence[pb.Message], checks: Checks, path: str) -> tupl
         checks.wrong(path, "is empty")
     if not checks.count(len(turns), checks.limits.messages_max, path):
         return ()
-    within = (
-        checks.count(sum(len(turn.parts) for turn in turns), checks.limits.parts_max, f"{path}.parts"),
-        checks.count(sum(len(turn.tool_calls) for turn in turns), checks.limits.parts_max, f"{path}.tool_calls"),
-        checks.count(sum(len(turn.reasoning_details) for turn in turns), checks.limits.parts_max, f"{path}.reasoning_details"),
-        checks.count(sum(len(turn.annotations) for turn in turns), checks.limits.parts_max, f"{path}.annotations"),
-    )
-    if not all(within):
-        return ()
-    return tuple(_message(turn, checks, f"{path}[{index}]") for index, turn in enumerate(turns))
+    turns, most = turns[:], checks.limits.parts_max  # as lists they are walked in half the time
+    if sum(map(_entries, turns)) > most:  # only then may one kind of them be too many
+        within = (
+            checks.count(sum(len(turn.parts) for turn in turns), most, f"{path}.parts"),
+            checks.count(sum(len(turn.tool_calls) for turn in turns), most, f"{path}.tool_calls"),
+            checks.count(sum(len(turn.reasoning_details) for turn in turns), most, f"{path}.reasoning_details"),
+            checks.count(sum(len(turn.annotations) for turn in turns), most, f"{path}.annotations"),
+        )
+        if not all(within):
+            return ()
+    return tuple([_message(turn, checks, f"{path}[{index}]") for index, turn in enumerate(turns)])
 
 
-def cache_control(holder: pb.Part | pb.Tool, checks: Checks, path: str) -> CacheControl | None:
-    """Read the mark of a cached prefix, if there is one."""
-    if not holder.HasField("cache_control"):
-        return None
+def cache_control(holder: pb.Part | pb.Tool, checks: Checks, path: str) -> CacheControl:
+    """Read the mark of a cached prefix."""
     control = holder.cache_control
     ttl = checks.name(control.ttl, f"{path}.ttl") if control.HasField("ttl") else None
     return CacheControl(checks.name(control.type, f"{path}.type"), ttl)
 
 
+def _entries(turn: pb.Message) -> int:
+    """Count all that a turn lists."""
+    return len(turn.parts) + len(turn.tool_calls) + len(turn.reasoning_details) + len(turn.annotations)
+
+
 def _message(turn: pb.Message, checks: Checks, path: str) -> Message:
+    present = {field.name for field, _ in turn.ListFields()}
     role = checks.member(turn.role, ROLES, f"{path}.role") or Role.USER
-    if role is not Role.ASSISTANT and _is_assistants(turn):
-        checks.wrong(path, f"only an assistant has {', '.join(_ASSISTANT_ONLY)}")
-    if (role is Role.TOOL) is not turn.HasField("tool_call_id"):
+    if role is not Role.ASSISTANT:
+        if not present.isdisjoint(_ASSISTANT_ONLY):
+            checks.wrong(path, f"only an assistant has {', '.join(_ASSISTANT_ONLY)}")
+        if "parts" not in present:
+            checks.wrong(f"{path}.parts", "is empty")
+    if (role is Role.TOOL) is not ("tool_call_id" in present):
         checks.wrong(f"{path}.tool_call_id", "goes with ROLE_TOOL, and only with it")
-    if not turn.parts and role is not Role.ASSISTANT:
-        checks.wrong(f"{path}.parts", "is empty")
+    parts = _parts(turn.parts, checks, f"{path}.parts")
+    if present <= _PLAIN:
+        return Message(role, parts)
     return Message(
         role=role,
-        parts=_parts(turn.parts, checks, f"{path}.parts"),
-        name=checks.name(turn.name, f"{path}.name") if turn.HasField("name") else None,
-        tool_calls=_tool_calls(turn.tool_calls, checks, f"{path}.tool_calls") if turn.tool_calls else (),
-        tool_call_id=checks.name(turn.tool_call_id, f"{path}.tool_call_id") if turn.HasField("tool_call_id") else None,
-        reasoning=checks.text(turn.reasoning, f"{path}.reasoning") if turn.HasField("reasoning") else None,
-        reasoning_details=_details(turn.reasoning_details, checks, f"{path}.reasoning_details")
-        if turn.reasoning_details
-        else (),
-        refusal=checks.text(turn.refusal, f"{path}.refusal") if turn.HasField("refusal") else None,
-        annotations=_annotations(turn.annotations, checks, f"{path}.annotations") if turn.annotations else (),
-        speech=_speech(turn.speech, checks, f"{path}.speech") if turn.HasField("speech") else None,
+        parts=parts,
+        name=checks.name(turn.name, f"{path}.name") if "name" in present else None,
+        tool_calls=_tool_calls(turn.tool_calls, checks, f"{path}.tool_calls"),
+        tool_call_id=checks.name(turn.tool_call_id, f"{path}.tool_call_id") if "tool_call_id" in present else None,
+        reasoning=checks.text(turn.reasoning, f"{path}.reasoning") if "reasoning" in present else None,
+        reasoning_details=_details(turn.reasoning_details, checks, f"{path}.reasoning_details"),
+        refusal=checks.text(turn.refusal, f"{path}.refusal") if "refusal" in present else None,
+        annotations=_annotations(turn.annotations, checks, f"{path}.annotations"),
+        speech=_speech(turn.speech, checks, f"{path}.speech") if "speech" in present else None,
     )
 
 
-def _is_assistants(turn: pb.Message) -> bool:
-    """Tell whether a turn has what only an assistant's may have."""
-    if turn.tool_calls or turn.reasoning_details or turn.annotations:
-        return True
-    return turn.HasField("reasoning") or turn.HasField("refusal") or turn.HasField("speech")
-
-
 def _parts(parts: Sequence[pb.Part], checks: Checks, path: str) -> tuple[Part, ...]:
-    read = (_part(part, checks, f"{path}[{index}]") for index, part in enumerate(parts))
-    return tuple(part for part in read if part is not None)
+    read: list[Part] = []
+    for index, part in enumerate(parts[:]):
+        found = _part(part, checks, f"{path}[{index}]")
+        if found is not None:
+            read.append(found)
+    return tuple(read)
 
 
 def _part(part: pb.Part, checks: Checks, path: str) -> Part | None:
-    control = cache_control(part, checks, f"{path}.cache_control")
+    control = cache_control(part, checks, f"{path}.cache_control") if part.HasField("cache_control") else None
     kind = part.WhichOneof("content")
     if kind == "text":
         return TextPart(checks.text(part.text.text, f"{path}.text"), control)

@@ -3,21 +3,22 @@
 Each entry goes when its feature comes.
 """
 
+from typing import Final, Literal
+
 from junctor.doors.codec.checks import Checks
 from junctor.doors.codec.completion import MODELS_MAX
 from junctor.v1 import completion_pb2 as pb
 
 _NOT_YET = "cannot be used yet"
-_SPEC_FIELDS = ("preset", "session_id")
+_SPEC_FIELDS: Final[tuple[Literal["preset", "session_id"], ...]] = ("preset", "session_id")
 _MADE = frozenset({"text", "audio"})
 AUTO = "junctor/auto"
 
 
 def refuse(spec: pb.CompletionSpec, checks: Checks, path: str) -> None:
     """Note every part of a spec whose feature does not exist yet."""
-    present = {field.name for field, _ in spec.ListFields()}
     for field in _SPEC_FIELDS:
-        if field in present:
+        if spec.HasField(field):
             checks.wrong(f"{path}.{field}", _NOT_YET)
     if not _MADE.issuperset(spec.modalities):
         checks.wrong(f"{path}.modalities", "only text and audio can be produced yet")

@@ -14,6 +14,7 @@ from junctor.domain.routing import Failure
 from junctor.wire import openai_chat as wire
 
 _DECODER: Final = msgspec.json.Decoder(wire.ChatCompletion)
+_NOTHING: Final = wire.ChatMessage()
 
 
 def decode(body: bytes) -> Completion | Failure:
@@ -38,11 +39,12 @@ def _completion(answer: wire.ChatCompletion) -> Completion | Failure:
     number = 0
     whole = False
     for position, choice in enumerate(choices):
-        message = choice.message or wire.ChatMessage()
+        message = choice.message or _NOTHING
         calls = message.tool_calls or ()
         content, reasoning = reading.texts(message)
-        details, annotations = reading.details(message), reading.annotations(message)
-        speech = reading.speech(message)
+        details = reading.details(message) if message.reasoning_details else ()
+        annotations = reading.annotations(message) if message.annotations or message.executed_tools else ()
+        speech = None if message.audio is None else reading.speech(message)
         told = content or reasoning or details or calls or message.refusal or annotations or speech
         whole = whole or bool(told or choice.finish_reason)
         ids = [call.id or _unused(reading.minted_id(number + nth, answer.id), given) for nth, call in enumerate(calls)]

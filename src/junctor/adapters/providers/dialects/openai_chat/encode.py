@@ -6,7 +6,9 @@ fields of their own in the spec).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from operator import attrgetter
 from typing import Final, assert_never
 
 import msgspec
@@ -32,6 +34,11 @@ from junctor.wire import openai_chat as wire
 _PATH: Final = "/chat/completions"
 _NO_PARAMETERS: Final = frozenset({"model", "models", "messages", "session_id", "preset", "extra"})
 """Fields of the spec that are sent always (messages), for routing only, or merged (extra)."""
+_PARAMETERS: Final = tuple(name for name in CompletionSpec.__struct_fields__ if name not in _NO_PARAMETERS)
+_VALUES: Final = attrgetter(*_PARAMETERS)
+_ALL_ABSENT: Final = _VALUES(CompletionSpec(model="", messages=()))
+_ENDPOINTS_KEPT: Final = 1_024
+"""For how many kinds of endpoint it is kept what they understand."""
 _OF_TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 _OF_SPEECH: Final = frozenset({"modalities", "audio"})
 _EXTRA: Final = msgspec.json.Decoder(dict[str, Raw])
@@ -60,18 +67,14 @@ def encode(endpoint: Endpoint, spec: CompletionSpec, quirks: Quirks, *, stream: 
 
 def _divide(endpoint: Endpoint, spec: CompletionSpec, quirks: Quirks) -> tuple[list[str], list[str]]:
     """Return the names of the parameters that are set: those to send, and those that the endpoint does not understand."""
-    known = set(endpoint.parameters).difference(quirks.refused_parameters)
-    if "tools" not in known:
-        known -= _OF_TOOLS
-    if "audio" in endpoint.output_modalities:
-        known |= _OF_SPEECH
-    if "logprobs" not in known:
-        known.discard("top_logprobs")
     sent: list[str] = []
     dropped: list[str] = []
-    for name in CompletionSpec.__struct_fields__:
-        value = getattr(spec, name)
-        if name in _NO_PARAMETERS or value is None or value == ():
+    values = _VALUES(spec)
+    if values == _ALL_ABSENT:
+        return sent, dropped
+    known = _known(endpoint.parameters, quirks.refused_parameters, speaks="audio" in endpoint.output_modalities)
+    for name, value in zip(_PARAMETERS, values, strict=True):
+        if value is None or value == ():
             continue
         if isinstance(value, Reasoning) and value.effort is None and value.max_tokens is None:
             continue  # at most a wish to leave the thoughts out, which is fulfilled on our side
@@ -80,6 +83,19 @@ def _divide(endpoint: Endpoint, spec: CompletionSpec, quirks: Quirks) -> tuple[l
         else:
             dropped.append(name)
     return sent, dropped
+
+
+@lru_cache(_ENDPOINTS_KEPT)
+def _known(listed: Sequence[str], refused: Sequence[str], *, speaks: bool) -> frozenset[str]:
+    """Return the parameters that an endpoint understands."""
+    known = set(listed).difference(refused)
+    if "tools" not in known:
+        known -= _OF_TOOLS
+    if speaks:
+        known |= _OF_SPEECH
+    if "logprobs" not in known:
+        known.discard("top_logprobs")
+    return frozenset(known)
 
 
 def _written(name: str, spec: CompletionSpec, quirks: Quirks) -> Mapping[str, object]:

@@ -53,8 +53,8 @@ def _message(message: Message, quirks: Quirks, call_id: Callable[[str], str], *,
         refusal=message.refusal,
         reasoning=message.reasoning if replay == "reasoning" else None,
         reasoning_content=message.reasoning if replay == "reasoning_content" else None,
-        reasoning_details=[Raw(detail) for detail in details] or None,
-        tool_calls=[_tool_call(call, call_id) for call in message.tool_calls] or None,
+        reasoning_details=[Raw(detail) for detail in details] if details else None,
+        tool_calls=[_tool_call(call, call_id) for call in message.tool_calls] if message.tool_calls else None,
         tool_call_id=None if message.tool_call_id is None else call_id(message.tool_call_id),
     )
 
@@ -66,11 +66,10 @@ def _content(message: Message, *, marks: bool) -> str | list[wire.ContentPart] |
         parts = (*parts, TextPart(message.speech.transcript))
     if not parts:
         return None if message.tool_calls or message.refusal is not None else ""
-    written = [_part(part, marks=marks) for part in parts]
-    first = written[0]
-    if len(written) == 1 and first.type == "text" and first.cache_control is None:
+    first = parts[0]
+    if len(parts) == 1 and isinstance(first, TextPart) and (first.cache_control is None or not marks):
         return first.text
-    return written
+    return [_part(part, marks=marks) for part in parts]
 
 
 def _part(part: Part, *, marks: bool) -> wire.ContentPart:

@@ -68,6 +68,8 @@ def usage(reported: wire.Usage | None) -> Usage | None:
     if prompt is None or completion is None:
         return None
     of_prompt, of_completion = reported.prompt_tokens_details, reported.completion_tokens_details
+    if of_prompt is None and of_completion is None and reported.prompt_cache_hit_tokens is None:
+        return Usage(prompt, completion)
     reasoning = _tokens(of_completion.reasoning_tokens) if of_completion else None
     if reasoning and _tokens(reported.total_tokens) == prompt + completion + reasoning:
         completion += reasoning  # the provider's own sum says that it counts its reasoning apart
@@ -105,12 +107,15 @@ def is_dense(body: bytes) -> bool:
 def is_crowded(answer: wire.ChatCompletion) -> bool:
     """Say whether an answer or chunk has more of anything than PIECES_MAX."""
     choices = answer.choices or ()
-    return len(choices) > PIECES_MAX or any(
-        len(message.tool_calls or ()) > PIECES_MAX or len(message.reasoning_details or ()) > PIECES_MAX
-        for choice in choices
-        for message in (choice.message, choice.delta)
-        if message is not None
-    )
+    if len(choices) > PIECES_MAX:
+        return True
+    for choice in choices:
+        for message in (choice.message, choice.delta):
+            if message is None:
+                continue
+            if len(message.tool_calls or ()) > PIECES_MAX or len(message.reasoning_details or ()) > PIECES_MAX:
+                return True
+    return False
 
 
 def error_of(answer: wire.ChatCompletion) -> object:

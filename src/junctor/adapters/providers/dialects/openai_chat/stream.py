@@ -57,7 +57,8 @@ class ChatStreamDecoder:
             return ()
         out: list[Delta | StreamEnd | Failure] = []
         for event in self._sse.feed(data):
-            ending = self._event(event, out)
+            chunk = _read(event)
+            ending = self._no_chunk(event) if chunk is None else self._chunk(chunk, out)
             if ending is not None:
                 self._ended = True
                 out.append(ending)
@@ -87,21 +88,19 @@ class ChatStreamDecoder:
             return malformed("the stream broke off within an event", committed=committed)
         return failure or self._judged()
 
-    def _event(self, event: bytes, out: list[Delta | StreamEnd | Failure]) -> StreamEnd | Failure | None:
-        """Read one event: append its deltas to `out`, and return what ends the stream, if it does."""
+    def _no_chunk(self, event: bytes) -> StreamEnd | Failure | None:
+        """Return what an event means that holds no chunk: the end, nothing, or something wrong."""
         if event.startswith(_DONE):
             return self._judged()
         if not event or event.isspace():
             return None
-        chunk = _read(event)
-        if chunk is None:
-            return malformed("an event is not a chunk of a chat completion", committed=self._committed)
-        return self._chunk(chunk, out)
+        return malformed("an event is not a chunk of a chat completion", committed=self._committed)
 
     def _chunk(self, chunk: wire.ChatCompletion, out: list[Delta | StreamEnd | Failure]) -> Failure | None:
         """Read one chunk: append its deltas to `out`, and return the error that it carries, if it does."""
         if self._id is None:
             self._id = chunk.id
+        may_err = chunk.error
         for choice in chunk.choices or ():
             index = choice.index or 0
             delta = self._delta(index, choice)
@@ -110,13 +109,14 @@ class ChatStreamDecoder:
                 self._committed = True
             if self._calls_begun > reading.PIECES_MAX:
                 return malformed("the answer calls too many tools", committed=self._committed)
+            may_err = may_err or choice.error or choice.finish_reason
             if choice.finish_reason:
                 answer = self._answer(index)
                 answer.finish_reason = choice.finish_reason
                 answer.native_finish_reason = choice.native_finish_reason or choice.finish_reason
         if chunk.usage is not None or chunk.x_groq is not None:
             self._usage = reading.usage_of(chunk) or self._usage  # counts are cumulative: the last is the sum
-        error = reading.error_of(chunk)
+        error = reading.error_of(chunk) if may_err else None
         return None if error is None else error_inside(error, committed=self._committed)
 
     def _delta(self, index: int, choice: wire.Choice) -> Delta | None:
@@ -131,7 +131,7 @@ class ChatStreamDecoder:
         besides = content or reasoning or details or message.refusal or annotations or logprobs or speech
         if not (besides or calls):
             return None
-        answer = self._answer(index)
+        answer = self._answers.get(index) or self._answer(index)
         fragments = tuple(filter(None, (self._fragment(answer, call) for call in calls))) if calls else ()
         if not (besides or fragments):
             return None
