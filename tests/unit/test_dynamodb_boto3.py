@@ -43,7 +43,7 @@ MEANINGS: list[tuple[ClientError | BotoCoreError, type[SendError], bool]] = [
     (ReadTimeoutError(endpoint_url="x"), UnansweredError, False),
     (ConnectionClosedError(endpoint_url="x"), UnansweredError, False),
     # A connection's TLS may also break under an answer.
-    (SSLError(endpoint_url="x", error="secret words"), UnansweredError, False),
+    (SSLError(endpoint_url="x", error=OSError("secret words")), UnansweredError, False),
     (EndpointConnectionError(endpoint_url="x"), NeverSentError, False),
     (ConnectTimeoutError(endpoint_url="x"), NeverSentError, False),
     (ProxyConnectionError(proxy_url="x"), NeverSentError, False),

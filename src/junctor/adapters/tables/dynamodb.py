@@ -168,7 +168,7 @@ class DynamoTable:
 
         Raises ThrottledError when they are too many.
         """
-        fruitless = fruitless + 1 if undone == sent else 0
+        fruitless = fruitless + 1 if undone >= sent else 0
         if fruitless == TRIES:
             raise ThrottledError("the table is asked too much")
         if undone:
@@ -181,7 +181,11 @@ class DynamoTable:
             answer = await self._calls.write(name, {"TableName": self._name, **parts, **more, **_COUNTED})
         except RefusedCall as refusal:
             return _refused(refusal, 0.0)
-        return Done(_item(answer.attributes), Capacity(write_units=_units(answer)))
+        try:
+            written = _item(answer.attributes)
+        except ValueError as error:
+            raise UnknownOutcomeError("the write was done, and left what is not understood") from error
+        return Done(written, Capacity(write_units=_units(answer)))
 
 
 def _refused(refusal: RefusedCall, units: float) -> Refused:

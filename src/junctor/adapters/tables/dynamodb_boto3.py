@@ -22,10 +22,12 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
     ProxyConnectionError,
+    SSLError,
 )
 from msgspec import Struct, field
 
 from junctor.adapters.tables.dynamodb_sender import (
+    CLOSED,
     NO_CREDENTIALS,
     UNREACHABLE,
     UNUSABLE,
@@ -81,11 +83,15 @@ class Boto3Sender:
         """Send a request once. Raises SendError."""
         call: Callable[..., object] = getattr(self.client, self._methods[operation])
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._executor, partial(call, **request))
-            return msgspec.convert(answer, Answer)
+            answering = asyncio.get_running_loop().run_in_executor(self._executor, partial(call, **request))
+        except RuntimeError:
+            raise NeverSentError(CLOSED, lasting=True) from None
+        try:
+            return msgspec.convert(await answering, Answer)
         except (ClientError, BotoCoreError) as error:
             raise explain(error) from error
-        except msgspec.ValidationError as error:
+        except ValueError as error:
+            # Of msgspec, or of botocore where bytes in an answer are none.
             raise UnansweredError from error
 
     async def close(self) -> None:
@@ -102,7 +108,8 @@ def explain(error: ClientError | BotoCoreError) -> SendError:
         return MalformedError()
     if isinstance(error, _NEVER_SENT):
         return NeverSentError(UNREACHABLE)
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, (HTTPClientError, SSLError)):
+        # TLS may break in a handshake, or under an answer: SSLError does not tell which.
         return UnansweredError()
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
         return NeverSentError(NO_CREDENTIALS, lasting=True)

@@ -157,7 +157,7 @@ def _find(endpoint_url: str | None, region: str) -> "tuple[Place, Credentials]":
         place = _resolved(session, region) if endpoint_url is None else _place(URL(endpoint_url), region)
     except PartialCredentialsError:
         raise NeverSentError(NO_CREDENTIALS, lasting=True) from None
-    except (HTTPClientError, CredentialRetrievalError, MetadataRetrievalError, ClientError) as error:
+    except (HTTPClientError, CredentialRetrievalError, MetadataRetrievalError, ClientError, OSError) as error:
         raise NeverSentError(_NO_KEYS) from error
     except (BotoCoreError, ValueError) as error:
         raise NeverSentError(UNUSABLE, lasting=True) from error

@@ -16,6 +16,7 @@ Attributes: TypeAlias = dict[str, dict[str, object]]
 """An item or key in DynamoDB's own form."""
 
 
+CLOSED = "the store is closed"
 UNREACHABLE = "the table cannot be reached"
 UNUSABLE = "the table cannot be used with this configuration"
 NO_CREDENTIALS = (

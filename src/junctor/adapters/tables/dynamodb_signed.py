@@ -27,6 +27,7 @@ from junctor.adapters.net.line import Line, Target
 from junctor.adapters.net.pool import Pool
 from junctor.adapters.tables.dynamodb_chain import Chain, Identity, Standing
 from junctor.adapters.tables.dynamodb_sender import (
+    CLOSED,
     UNREACHABLE,
     Answer,
     Complaint,
@@ -44,7 +45,7 @@ SKEW_MS = 60_000
 
 _OK = 200
 _REDIRECTED = 300
-_CLOSED = "the store is closed"
+_SERVER_ERROR = 500
 _NOT_TRUSTED = {
     "InvalidSignatureException",
     "RequestExpired",
@@ -94,14 +95,15 @@ class SignedSender:
     async def send(self, operation: str, request: Mapping[str, object]) -> Answer:
         """Send a request once, or twice if it was refused for its signature. Raises SendError."""
         if self._closed:
-            raise NeverSentError(_CLOSED, lasting=True)
+            raise NeverSentError(CLOSED, lasting=True)
         body = _encode(request)
         self._under_way += 1
         try:
             standing = await self._identity.standing(self._patience.connect_s)
+            signed_ms = self._now_ms()
             got = await self._exchange(standing, operation, body)
-            if got.message.code != _OK:
-                again = await self._mended(standing, got)
+            if _REDIRECTED <= got.message.code < _SERVER_ERROR:
+                again = await self._mended(standing, signed_ms, got)
                 if again is not None:
                     got = await self._exchange(again, operation, body)
             return _answer(got)
@@ -131,7 +133,11 @@ class SignedSender:
         except BaseException:
             self._pool.drop(line)
             raise
-        self._pool.keep(line)
+        if got.body:
+            self._pool.keep(line)
+        else:
+            # Whoever answers with nothing is not DynamoDB, and the line would not be known for a used one.
+            self._pool.drop(line)
         return got
 
     async def _line(self, target: Target) -> Line:
@@ -169,22 +175,16 @@ class SignedSender:
             raise UnansweredError("damaged")
         return _Got(message, body)
 
-    async def _mended(self, standing: Standing, got: _Got) -> Standing | None:
+    async def _mended(self, standing: Standing, signed_ms: int, got: _Got) -> Standing | None:
         """Return how to send again what was not trusted, None if nothing would be different. Raises NeverSentError."""
         if _complaint(got.body).code not in _NOT_TRUSTED:
             return None
-        ahead_ms = self._server_ms(got.message) - self._now_ms()
-        if abs(ahead_ms) > SKEW_MS:
-            self._ahead_ms += ahead_ms
+        server_ms = _server_ms(got.message)
+        # By the time of its signature: meanwhile another call may have mended the clock.
+        if server_ms is not None and abs(server_ms - signed_ms) > SKEW_MS:
+            self._ahead_ms = server_ms - self._clock.now_ms()
             return standing
         return await self._identity.another(standing, self._patience.connect_s)
-
-    def _server_ms(self, message: RawResponseMessage) -> int:
-        """Return what time DynamoDB says that it is, ours if it says nothing."""
-        try:
-            return int(email.utils.parsedate_to_datetime(message.headers.get("date", "")).timestamp() * 1000)
-        except ValueError:
-            return self._now_ms()
 
     def _now_ms(self) -> int:
         return self._clock.now_ms() + self._ahead_ms
@@ -194,6 +194,14 @@ async def _something(line: Line, by: float) -> None:
     """Wait until something comes. Raises UnansweredError."""
     if not await line.wait(by):
         raise UnansweredError("late")
+
+
+def _server_ms(message: RawResponseMessage) -> int | None:
+    """Return what time DynamoDB says that it is, None if it says nothing."""
+    try:
+        return int(email.utils.parsedate_to_datetime(message.headers.get("date", "")).timestamp() * 1000)
+    except ValueError:
+        return None
 
 
 def _answer(got: _Got) -> Answer:

@@ -26,6 +26,7 @@ SWEEP_MAX = 100
 _CREATE_TOKENS = """
     CREATE TABLE IF NOT EXISTS applied (token TEXT PRIMARY KEY, digest BLOB NOT NULL, until REAL NOT NULL) WITHOUT ROWID
 """
+_CREATE_AGE = "CREATE INDEX IF NOT EXISTS applied_until ON applied (until)"
 _CREATE_TABLE = Template("""
     CREATE TABLE IF NOT EXISTS $table (pk BLOB, sk BLOB, item BLOB NOT NULL, expires_at INTEGER, PRIMARY KEY (pk, sk))
     WITHOUT ROWID
@@ -79,9 +80,11 @@ class Rows:
         for index in self._spec.indexes:
             name = f"index:{self._spec.name}:{index.name}"
             if connection.execute(_EXISTS, (name,)).fetchone() is None:
+                # Read before it is made: what cannot be read must not leave an index behind that looks as if it was filled.
+                items = [decode(data) for (data,) in connection.execute(_READ_ALL.substitute(self._names)).fetchall()]
                 connection.execute(_CREATE_INDEX.substitute(index=_quoted(name)))
-                for (data,) in connection.execute(_READ_ALL.substitute(self._names)).fetchall():
-                    self._move(connection, index, None, decode(data))
+                for item in items:
+                    self._move(connection, index, None, item)
 
     def find(self, connection: sqlite3.Connection, key: Key) -> bytes | None:
         """Return an item as it is stored, None if there is none."""
@@ -166,6 +169,7 @@ class Rows:
 def create_tokens(connection: sqlite3.Connection) -> None:
     """Make the table of transaction tokens where it is missing."""
     connection.execute(_CREATE_TOKENS)
+    connection.execute(_CREATE_AGE)
 
 
 def repeats(connection: sqlite3.Connection, operations: Sequence[Operation], token: str, now_s: float) -> bool:

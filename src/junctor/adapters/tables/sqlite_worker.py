@@ -26,6 +26,9 @@ BATCH_MAX = 256
 _Job = tuple["asyncio.Future[object]", Callable[..., object], tuple[object, ...]]
 """Who waits, the work and its arguments: it may be done again from the start, once it was rolled back."""
 
+_FAILURES = (sqlite3.Error, MemoryError)
+"""What SQLite cannot do: where it has no memory, Python does not call it an error of SQLite's."""
+
 _MISTAKES = (TypeError, ValueError)
 """What a caller did wrong, which is found before anything is written for him."""
 
@@ -92,28 +95,40 @@ class Worker:
 
 
 class WritingWorker(Worker):
-    """A worker whose batches are transactions. `forget` is called in its thread whenever anything was rolled back."""
+    """A worker whose batches are transactions.
+
+    `forget` is called in its thread whenever anything was rolled back, or written by anybody else.
+    """
 
     def __init__(self, name: str, connection: sqlite3.Connection, forget: Callable[[], None]) -> None:
         self._forget = forget
+        self._version = 0
         super().__init__(name, connection)
 
     def run(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
         """Run a batch in one transaction, and commit before any success is told."""
         try:
             connection.execute("BEGIN IMMEDIATE")
+            self._notice_others(connection)
             outcomes = self._together(connection, batch) or self._one_by_one(connection, batch)
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             self._undo(connection)
             return [_unavailable(error)] * len(batch)
         try:
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             self._undo(connection)
             lost = UnknownOutcomeError("the store could not confirm the write")
             lost.__cause__ = error
             return [outcome if isinstance(outcome, _MISTAKES) else lost for outcome in outcomes]
         return outcomes
+
+    def _notice_others(self, connection: sqlite3.Connection) -> None:
+        """Forget what was known if another connection has written, which the store's lock is to prevent (2 us a batch)."""
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._version = version
+            self._forget()
 
     def _together(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
         """Run all jobs with nothing between them. If one fails that may have written, undo all and return nothing."""
@@ -123,7 +138,7 @@ class WritingWorker(Worker):
             try:
                 outcomes.append(work(connection, *arguments))
             except Exception as error:  # noqa: BLE001 - as in _outcome
-                if not isinstance(error, _MISTAKES) or connection.total_changes > written:
+                if not isinstance(error, _MISTAKES) or connection.total_changes != written:
                     self._undo(connection)
                     connection.execute("BEGIN IMMEDIATE")
                     return ()
@@ -146,7 +161,7 @@ class WritingWorker(Worker):
 
     def _undo(self, connection: sqlite3.Connection) -> None:
         self._forget()
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*_FAILURES):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
@@ -156,7 +171,7 @@ def _outcome(connection: sqlite3.Connection, job: _Job) -> object:
     _, work, arguments = job
     try:
         return work(connection, *arguments)
-    except sqlite3.Error as error:
+    except _FAILURES as error:
         return _unavailable(error)
     except Exception as error:  # noqa: BLE001 - a worker outlives its jobs; the error goes to whoever asked
         return error
@@ -181,7 +196,7 @@ def _answer_here(loop: asyncio.AbstractEventLoop, batch: Sequence[_Job], outcome
             future.set_result(outcome)
 
 
-def _unavailable(error: sqlite3.Error) -> UnavailableError:
+def _unavailable(error: sqlite3.Error | MemoryError) -> UnavailableError:
     refusal = UnavailableError("the store's file cannot be used")
     refusal.__cause__ = error
     return refusal

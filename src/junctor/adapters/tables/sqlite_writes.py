@@ -19,7 +19,7 @@ from junctor.adapters.tables.rules import (
 )
 from junctor.adapters.tables.sqlite_codec import decode, encode
 from junctor.adapters.tables.sqlite_recent import Recent
-from junctor.adapters.tables.sqlite_rows import Rows, remember, repeats
+from junctor.adapters.tables.sqlite_rows import SWEEP_MAX, Rows, remember, repeats
 from junctor.adapters.tables.values import PLAIN_BYTES_MORE, check_size, is_flat, key_of, operation_key
 from junctor.ports.table import Capacity, Delete, Done, Item, Key, Operation, Refused, Update
 
@@ -84,10 +84,12 @@ class Writes:
             units += write_units(old, item)
         return units
 
-    def sweep(self, connection: sqlite3.Connection, now_s: float) -> None:
-        """Take away some of the items that expired before this Unix second."""
-        for item in self._rows.expired(connection, now_s):
+    def sweep(self, connection: sqlite3.Connection, now_s: float) -> bool:
+        """Take away some of the items that expired before this Unix second, and tell whether more may be waiting."""
+        expired = self._rows.expired(connection, now_s)
+        for item in expired:
             self._write(connection, key_of(item), item, None, None)
+        return len(expired) == SWEEP_MAX
 
     def _find(self, connection: sqlite3.Connection, key: Key) -> bytes | None:
         return self._recent.find(key) or self._rows.find(connection, key)
