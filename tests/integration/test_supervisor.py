@@ -5,18 +5,19 @@ import os
 import signal
 import socket
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from junctor.bootstrap import supervisor
 from junctor.bootstrap.stop import Stop
-from junctor.bootstrap.supervisor import Pace, ReservedError, Supervisor, reserve
+from junctor.bootstrap.supervisor import COMMAND, Pace, ReservedError, Supervisor, reserve
 from junctor.settings import Address, Command, Settings
 from tests.support import fake_worker
-from tests.support.child import child
+from tests.support.child import START_S, child, environment
 from tests.support.pipeline import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several processes share a port on Linux only")
@@ -181,8 +182,46 @@ async def test_a_process_that_does_not_end_is_killed(tmp_path: Path, held: ExitS
         assert await site.ended() == 1
 
 
+LEADER = """
+import asyncio, os, sys
+from junctor.bootstrap.stop import Stop
+from junctor.bootstrap.supervisor import Pace, Supervisor
+
+async def lead():
+    supervisor = Supervisor(sys.argv[1:], os.environ, 3, None, Pace())
+    running = asyncio.create_task(supervisor.run(Stop()))
+    print(await supervisor.listening(), flush=True)
+    await running
+
+asyncio.run(lead())
+"""
+
+
 async def test_processes_do_not_outlive_who_leads_them(tmp_path: Path, held: ExitStack) -> None:
     """Else a supervisor that is killed leaves processes behind which hold the port and obey nobody."""
+    heard = tmp_path / "heard"
+    environ = {**os.environ, "JUNCTOR_LISTEN": str(reserve(Address("127.0.0.1", 0), held))}
+    worker = (sys.executable, "-S", "-E", fake_worker.__file__, "serve", str(heard))
+    leader = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", LEADER, *worker, stdout=PIPE, env=environ, start_new_session=True
+    )
+    try:
+        assert leader.stdout is not None
+        assert await asyncio.wait_for(leader.stdout.readline(), START_S) == b"True\n"
+        leader.kill()
+
+        async def alone() -> bool | None:
+            return (heard.exists() and heard.read_bytes() == b"alone\n" * 3) or None
+
+        await until(alone)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(leader.pid, signal.SIGKILL)
+        await leader.communicate()
+
+
+async def test_a_led_process_ends_with_its_leader() -> None:
+    """Else one that is left behind is in nobody's hands, or cuts calls that nobody asked it to cut."""
     reading, writing = os.pipe()
     stop = Stop()
     stop.follow(reading)
@@ -257,6 +296,35 @@ SEVERAL = {
     "JUNCTOR_PEPPER": f"1:{'A' * 43}=",
     "JUNCTOR_ADMIN_LISTEN": "127.0.0.1:0",
 }
+STORE_KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+async def test_signals_do_not_end_a_led_process_that_starts(tmp_path: Path) -> None:
+    """Else Ctrl-C, or a service manager that signals the group, makes a failure of an end that was asked for."""
+    asked = asyncio.Event()
+
+    def ask(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        writer.close()
+
+    async with await asyncio.start_server(ask, "127.0.0.1", 0) as store:
+        host, port = store.sockets[0].getsockname()
+        settings = {**SEVERAL, "JUNCTOR_DYNAMODB_ENDPOINT": f"http://{host}:{port}", **STORE_KEYS}
+        worker = await asyncio.create_subprocess_exec(
+            *COMMAND, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment(tmp_path, settings)
+        )
+        try:
+            await asyncio.wait_for(asked.wait(), START_S)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                worker.send_signal(number)
+            assert worker.stderr is not None
+            assert await asyncio.wait_for(worker.stderr.read(), START_S)
+            # Its own end, as its store does not answer.
+            assert await worker.wait() == 1
+        finally:
+            if worker.returncode is None:
+                worker.kill()
+            await worker.communicate()
 
 
 async def test_serve_tells_that_a_port_is_in_use(tmp_path: Path, held: ExitStack) -> None:
