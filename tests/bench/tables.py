@@ -52,7 +52,7 @@ class Cost(Struct, frozen=True):
 
 
 def slot(number: int) -> Item:
-    """Return an item as large as a generation's slot: 24 attributes, about 700 bytes."""
+    """Return an item as large as a generation's slot: 7 attributes, 10 once it has ended."""
     numbers = {f"number_{place}": 10**place for place in range(10)}
     texts = {f"text_{place}": "some-text-of-a-slot-" * (1 + place % 2) for place in range(10)}
     return {"pk": "SLOTS#bench#0", "sk": f"SLOT#{number:012}", "state": "OPEN", "streamed": True, **numbers, **texts}

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from random import Random
 
-import msgspec
 from msgspec import Struct
 
 from junctor.adapters.tables.faults import FaultPlan
@@ -27,7 +26,7 @@ from junctor.records.tables import CORE
 from tests.simulation.store import WatchedStore
 from tests.support.faulty_table import FaultyTable
 from tests.support.virtual_loop import TimersLoop, run_virtual
-from tests.support.world import EPOCH_MS, SeededDice
+from tests.support.world import EPOCH_MS, SeededDice, paid
 
 ACCOUNT = "ACC"
 CONFLICT_S = 0.01
@@ -173,8 +172,7 @@ class _Instance:
         )
         await slots.open_slot(self._table, self._dice, opened)
         await asyncio.sleep(self._random.uniform(*CALL_S))
-        ended = slots.charged(msgspec.structs.replace(opened, state=SlotState.SETTLED, ended_at_ms=1), COST)
-        await slots.end(self._table, self._dice, opened, ended)
+        await slots.end(self._table, self._dice, opened, paid(COST), 1)
         return COST
 
 

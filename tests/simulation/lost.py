@@ -26,7 +26,7 @@ from junctor.records import ids
 from junctor.records.tables import CORE
 from tests.simulation.store import WatchedStore
 from tests.support.virtual_loop import TimersLoop, run_virtual
-from tests.support.world import EPOCH_MS, SeededDice
+from tests.support.world import EPOCH_MS, VOID, SeededDice, paid
 
 LOST = FaultPlan(chances=((Fault.REPLY_LOST, 0.1),), latency_s=(0.0, 0.01))
 WORKERS = 20
@@ -96,9 +96,8 @@ class _Worker:
             hold_nanousd=20,
         )
         await self._do(lambda: slots.open_slot(self._table, self._dice, opened), Opening.OPEN)
-        ended = msgspec.structs.replace(opened, state=SlotState.SETTLED if cost else SlotState.VOID, ended_at_ms=1)
-        charged = slots.charged(ended, cost) if cost else ended
-        await self._do(lambda: slots.end(self._table, self._dice, opened, charged), Ending.ENDED)
+        outcome = paid(cost) if cost else VOID
+        await self._do(lambda: slots.end(self._table, self._dice, opened, outcome, 1), Ending.ENDED)
         return cost
 
     async def _do(self, work: Callable[[], Awaitable[object]], right: object) -> None:

@@ -8,6 +8,7 @@ import asyncio
 
 import msgspec
 
+from junctor.domain.call import Outcome
 from junctor.domain.generation import Generation
 from junctor.domain.idempotency import RequestRecord
 from junctor.domain.lease import Lease, Leg, Slot, SlotState
@@ -19,6 +20,7 @@ from junctor.policy.legs import choose_legs
 from junctor.ports.table import StoreError
 from junctor.records import ids, windows
 from tests.simulation.world import Account, World, clock_ms
+from tests.support.world import VOID, paid
 
 TRIED = 5
 SETTLES_TRIED = 4
@@ -167,7 +169,7 @@ class Owner:
         await self._world.pause(0.0, self._random.choice((0.05, 0.5, 0.5, 200.0)))
         number = opened.slot.number
         if self._random.random() < 0.3:
-            await self._end(held, opened, msgspec.structs.replace(opened, state=SlotState.VOID, ended_at_ms=1))
+            await self._end(held, opened, VOID)
             return
         cost = self._random.randint(0, opened.hold_nanousd)
         if self._random.random() < 0.15:
@@ -178,16 +180,15 @@ class Owner:
                 cost = opened.hold_nanousd
                 self._world.counts["undercharged"] += 1
             held.holds[number] = max(cost, opened.hold_nanousd)
-        settled = msgspec.structs.replace(opened, state=SlotState.SETTLED, ended_at_ms=1)
-        await self._end(held, opened, slots.charged(settled, cost))
+        await self._end(held, opened, paid(cost))
 
-    async def _end(self, held: Held, opened: Generation, ended: Generation) -> None:
+    async def _end(self, held: Held, opened: Generation, outcome: Outcome) -> None:
         world = self._world
-        operation = "settle" if ended.state is SlotState.SETTLED else "void"
-        cost = ended.cost_nanousd or 0
+        operation = "settle" if outcome.state is SlotState.SETTLED else "void"
+        cost = outcome.cost_nanousd
         for _ in range(SETTLES_TRIED):
             try:
-                work = slots.end(world.table, world.dice, opened, ended)
+                work = slots.end(world.table, world.dice, opened, outcome, 1)
                 ending = await world.do(self.name, operation, f"{opened.id} at {cost}", work)
             except StoreError:
                 await world.pause(0.1, 3.0)

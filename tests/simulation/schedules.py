@@ -6,7 +6,7 @@ from contextlib import suppress
 from junctor.adapters.tables.faults import Fault, FaultPlan
 from junctor.domain.credits import Refund
 from junctor.domain.lease import Leg
-from junctor.ledger import closing, leasing, slots
+from junctor.ledger import closing, leasing
 from junctor.ledger import credits as crediting
 from junctor.ports.table import StoreError, UnknownOutcomeError
 from junctor.records import payments
@@ -30,7 +30,7 @@ def growth_while_closing() -> list[str]:
         grown = await leasing.grow(bank.table, bank.dice, lease, (Leg("main", 30),))
         if isinstance(grown, leasing.Leased):
             with suppress(StoreError):
-                await slots.end(bank.table, bank.dice, opened, bank.settled(opened, 90))
+                await bank.end(opened, 90)
 
     async def stranger(bank: Bank) -> list[str]:
         try:

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import msgspec
-
 from junctor.adapters.tables.faults import CALM, Fault, FaultPlan
 from junctor.adapters.tables.simulated import SimulatedStore
 from junctor.domain.credits import Interval, Limit, Payment, Purse, Window
@@ -19,7 +17,7 @@ from junctor.records import generations, ids, keys, leases, purses, windows
 from junctor.records.tables import CORE
 from tests.support.ledger_audit import steps, violations
 from tests.support.virtual_loop import run_virtual
-from tests.support.world import EPOCH_MS, SeededDice
+from tests.support.world import EPOCH_MS, VOID, SeededDice, expected, paid
 
 ACCOUNT = "ACC"
 NOW_MS = EPOCH_MS
@@ -126,15 +124,18 @@ class Bank:
         return generation
 
     def settled(self, opened: Generation, cost: int) -> Generation:
-        """Return a generation as it is to be settled."""
-        return slots.charged(msgspec.structs.replace(opened, state=SlotState.SETTLED, ended_at_ms=NOW_MS), cost)
+        """Return a generation as it is once it is settled."""
+        return expected(opened, paid(cost), NOW_MS)
+
+    async def end(self, opened: Generation, cost: int | None) -> slots.Ending:
+        """Settle a slot at a cost, or end it as VOID if there is none."""
+        return await slots.end(self.table, self.dice, opened, VOID if cost is None else paid(cost), NOW_MS)
 
     async def spent(self, lease: Lease, number: int, cost: int, hold: int = 10) -> Generation:
         """Open a slot and settle it."""
         opened = await self.opened(lease, number, hold)
-        ended = self.settled(opened, cost)
-        assert await slots.end(self.table, self.dice, opened, ended) is slots.Ending.ENDED
-        return ended
+        assert await self.end(opened, cost) is slots.Ending.ENDED
+        return self.settled(opened, cost)
 
     async def limited(self, limit: Limit) -> None:
         """Make a limit."""

@@ -82,7 +82,7 @@ class History:
             deadline_at_ms=EPOCH_MS + 1,
             cost_nanousd=7,
         )
-        await self.put(generations.item(made))
+        await self.put({**generations.item(made), "state": made.state.value, "cost_nanousd": made.cost_nanousd})
         return made
 
     async def unused(self, lease: Lease, number: int, state: SlotState) -> str:

@@ -255,7 +255,7 @@ def settled(number: int, cost: int = 0, *, within_hold: bool = False) -> Outcome
         cost_nanousd=cost,
         within_hold=within_hold,
         candidate=CANDIDATE,
-        usage=Usage(number, number + 1, number + 2, number + 3, number + 4, estimated=number % 2 == 0),
+        usage=msgspec.structs.replace(Usage(*range(number, number + 10)), estimated=number % 2 == 0),
         finish_reason=FinishReason.STOP,
         upstream_id=f"up-{number}",
         time_to_first_token_ms=number,
@@ -263,6 +263,11 @@ def settled(number: int, cost: int = 0, *, within_hold: bool = False) -> Outcome
 
 
 VOID = Outcome(state=SlotState.VOID)
+
+
+def paid(cost: int) -> Outcome:
+    """Return the outcome of a call that costs so much."""
+    return Outcome(state=SlotState.SETTLED, cost_nanousd=cost)
 
 
 def expected(opened: Generation, outcome: Outcome, ended_at_ms: int | None) -> Generation:
@@ -281,6 +286,10 @@ def expected(opened: Generation, outcome: Outcome, ended_at_ms: int | None) -> G
         cache_read_tokens=outcome.usage.cache_read_tokens,
         cache_write_tokens=outcome.usage.cache_write_tokens,
         reasoning_tokens=outcome.usage.reasoning_tokens,
+        audio_input_tokens=outcome.usage.audio_input_tokens,
+        audio_output_tokens=outcome.usage.audio_output_tokens,
+        accepted_prediction_tokens=outcome.usage.accepted_prediction_tokens,
+        rejected_prediction_tokens=outcome.usage.rejected_prediction_tokens,
         estimated=outcome.usage.estimated,
         finish_reason=outcome.finish_reason.value if outcome.finish_reason else "",
         time_to_first_token_ms=outcome.time_to_first_token_ms,

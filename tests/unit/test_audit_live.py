@@ -13,7 +13,7 @@ from junctor.ledger import closing, leasing
 from junctor.ledger.auditing.audit import ROUNDS, audit
 from junctor.ledger.auditing.findings import Audited
 from junctor.ledger.credits import refund
-from junctor.ledger.slots import end, open_slot
+from junctor.ledger.slots import open_slot
 from junctor.ledger.statements import summarise
 from junctor.ports.table import Page, Query, Set, Table
 from junctor.records import ids, keys
@@ -195,7 +195,7 @@ def test_slots_that_take_each_other_s_place_are_no_mistake() -> None:
         opened = await scene.bank.opened(lease, 0, 40)
 
         async def meanwhile() -> None:
-            await end(scene.bank.table, scene.bank.dice, opened, scene.bank.settled(opened, 1))
+            await scene.bank.end(opened, 1)
             await open_slot(scene.bank.table, scene.bank.dice, scene.bank.generation(lease, 1, 45))
 
         scene.table.before("SLOT#", 2, meanwhile)

@@ -9,7 +9,7 @@ import pytest
 from junctor.domain.account import Actor, ApiKey, KeyScope, MemberRole
 from junctor.domain.errors import GenerationNotFoundError, InvalidFieldError, LedgerUnavailableError, ScopeMissingError
 from junctor.domain.lease import SlotState
-from junctor.ledger import closing, slots
+from junctor.ledger import closing
 from junctor.ports.table import UnavailableError
 from junctor.records import accounts
 from junctor.usecases.generations import READS_MAX, SLOTS_LEAST, Generations
@@ -52,9 +52,8 @@ def test_a_generation_is_read_as_it_is_at_every_moment() -> None:
         lease = await bank.leased(100)
         opened = await bank.opened(lease, 0, 10)
         assert await read.get(user(ACCOUNT), opened.id) == opened
-        settled = bank.settled(opened, 12)
-        await slots.end(bank.table, bank.dice, opened, settled)
-        assert await read.get(user(ACCOUNT), opened.id) == settled
+        await bank.end(opened, 12)
+        assert await read.get(user(ACCOUNT), opened.id) == bank.settled(opened, 12)
 
     play_bank(scenario)
 

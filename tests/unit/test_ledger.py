@@ -26,7 +26,7 @@ async def close_by_hand(world: World, place: Slot, state: SlotState) -> None:
     sealed = Generation(
         id=ids.generation_id(place), slot=place, state=state, api_key="", requested_model="", started_at_ms=0, deadline_at_ms=0
     )
-    await world.table.put_new(generations.item(sealed))
+    await world.table.put_new({**generations.item(sealed), "state": state.value})
 
 
 async def expire(world: World, place: Slot) -> None:

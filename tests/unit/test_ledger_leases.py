@@ -12,7 +12,7 @@ from junctor.ports.telemetry import Counter
 from junctor.records import generations
 from junctor.records.tables import CORE
 from junctor.usecases.reclaim import EVERY_S, Reclaimer
-from tests.support.world import PLAN, VOID, World, call, play, settled
+from tests.support.world import PLAN, VOID, World, call, plan, play, settled
 
 DOWN = FaultPlan(chances=((Fault.UNAVAILABLE, 1.0),))
 
@@ -195,6 +195,50 @@ def test_draining_gives_up_in_time_and_leaves_no_task() -> None:
         await world.ledger.close()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert await world.ledger.drain(0) == 0
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.5, 5.0])
+def test_draining_gives_up_settlements_that_the_store_does_not_answer(pause_s: float) -> None:
+    """A server would stop with a write under way that nobody sees, over a store that is closed."""
+
+    async def scenario(world: World) -> None:
+        holds = [await world.ledger.hold(call(), PLAN) for _ in range(2)]
+        world.store.dice.plan = FaultPlan(latency_s=(100.0, 100.0))
+        waiting = asyncio.create_task(world.ledger.settle(holds[0], settled(1)))
+        world.ledger.settle_later(holds[1], settled(1))
+        await asyncio.sleep(pause_s)
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        assert await world.ledger.drain(5) == 2
+        assert asyncio.all_tasks() - {asyncio.current_task()} <= {world.ledger._scopes._tidying}
+        world.store.dice.plan = CALM
+        await world.ledger.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("fault", [Fault.REPLY_LOST, Fault.DELAYED, Fault.DROPPED, Fault.UNAVAILABLE, Fault.DUPLICATED])
+@pytest.mark.parametrize("left_s", [0.0, 0.4, 1.5, 60.0])
+def test_a_settlement_goes_on_wherever_its_caller_leaves(fault: Fault, left_s: float) -> None:
+    """A write that was cut off with its caller would be lost, or charged once more as it is sent again."""
+
+    async def scenario(world: World) -> None:
+        await world.credit(1_000)
+        hold = await world.ledger.hold(call(), plan(100))
+        world.store.dice.plan = FaultPlan(latency_s=(0.5, 0.5))
+        world.store.dice.inject(fault)
+        task = asyncio.create_task(world.ledger.settle(hold, settled(2, 30)))
+        await asyncio.sleep(left_s)
+        task.cancel()
+        await asyncio.wait((task,))
+        assert await world.ledger.drain(60) == 0
+        await asyncio.sleep(10)
+        stored = world.generations()[hold.generation.id]
+        assert (stored.state, stored.cost_nanousd) == (SlotState.SETTLED, 30)
+        assert (world.purse().spent_nanousd, world.purse().leased_nanousd) == (30, 0)
 
     play(scenario)
 

@@ -66,7 +66,7 @@ def test_a_stranger_ends_every_slot_first() -> None:
         ]
         expired = await bank.item(keys.slot(opened.slot))
         assert (expired["cost_nanousd"], expired["ended_at_ms"]) == (0, NOW_MS + 9)
-        assert await slots.end(bank.table, bank.dice, opened, bank.settled(opened, 5)) is slots.Ending.OURS_NOT
+        assert await bank.end(opened, 5) is slots.Ending.OURS_NOT
         for number in (2, 3, 4, 6):
             late = bank.generation(lease, number, 1)
             assert await slots.open_slot(bank.table, bank.dice, late) is slots.Opening.FENCED
@@ -84,7 +84,7 @@ def test_closing_reads_more_than_one_page_of_slots() -> None:
         for number in range(40):
             generation = msgspec.structs.replace(bank.generation(lease, number, 5), requested_model="x" * 40_000)
             await slots.open_slot(bank.table, bank.dice, generation)
-            await slots.end(bank.table, bank.dice, generation, bank.settled(generation, 5))
+            await bank.end(generation, 5)
         assert (await bank.table.query(generations.all_of(ACCOUNT, lease.id, None))).next is not None
         closed = await closing.close(bank.table, bank.dice, lease, NOW_MS)
         assert closed is not None
@@ -120,7 +120,7 @@ def test_closers_race_with_an_owner_who_opens_settles_and_grows() -> None:
                 return
             if number == 2:
                 await leasing.grow(bank.table, bank.dice, lease, (Leg("main", 30),))
-            await slots.end(bank.table, bank.dice, opened, bank.settled(opened, 9))
+            await bank.end(opened, 9)
 
     async def scenario(bank: Bank) -> None:
         await bank.credit(100)

@@ -15,7 +15,7 @@ from moto import mock_aws
 from junctor.adapters.tables.faults import Fault, FaultPlan
 from junctor.adapters.tables.sqlite import SqliteStore
 from junctor.domain.credits import Clawback, Move, Refund
-from junctor.domain.lease import Leg, SlotState
+from junctor.domain.lease import Leg
 from junctor.ledger import closing, leasing, limits, slots
 from junctor.ledger.credits import chargeback, expire, move, pay, refund, tend
 from junctor.ledger.reclaim import reclaim
@@ -93,7 +93,7 @@ async def taking_over(bank: Bank, ready: Callable[[], None]) -> object:
     lease = await bank.leased(100)
     first, second = bank.generation(lease, 0, 10), bank.generation(lease, 1, 10)
     await slots.open_named(bank.table, bank.dice, first, bank.record(first), NOW_MS)
-    await slots.end(bank.table, bank.dice, first, msgspec.structs.replace(first, state=SlotState.VOID))
+    await bank.end(first, None)
     ready()
     return await slots.open_named(bank.table, bank.dice, second, bank.record(second), NOW_MS)
 
@@ -103,7 +103,7 @@ async def settling(bank: Bank, ready: Callable[[], None]) -> object:
     await bank.credit(1_000)
     opened = await bank.opened(await bank.leased(100), 0, 10)
     ready()
-    return await slots.end(bank.table, bank.dice, opened, bank.settled(opened, 30))
+    return await bank.end(opened, 30)
 
 
 async def voiding(bank: Bank, ready: Callable[[], None]) -> object:

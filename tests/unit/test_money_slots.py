@@ -49,14 +49,14 @@ def test_a_slot_in_a_closed_lease_is_fenced(by_name: bool) -> None:
     play(scenario)
 
 
-@pytest.mark.parametrize("state", [SlotState.VOID, SlotState.SETTLED])
-def test_a_slot_that_ended_is_not_opened_again(state: SlotState) -> None:
+@pytest.mark.parametrize("cost", [None, 4])
+def test_a_slot_that_ended_is_not_opened_again(cost: int | None) -> None:
     """A number that was handed out twice would carry two generations."""
 
     async def scenario(bank: Bank) -> None:
         _, first, _ = await two(bank)
         await slots.open_slot(bank.table, bank.dice, first)
-        await slots.end(bank.table, bank.dice, first, msgspec.structs.replace(first, state=state))
+        await bank.end(first, cost)
         assert await slots.open_slot(bank.table, bank.dice, first) is Opening.FENCED
 
     play(scenario)
@@ -70,9 +70,8 @@ def test_a_request_sent_again_finds_what_answers_it() -> None:
         assert await named(bank, first) is Opening.OPEN
         assert await named(bank, first) is Opening.OPEN
         assert await named(bank, second) == InProgress(first.id)
-        ended = bank.settled(first, 4)
-        await slots.end(bank.table, bank.dice, first, ended)
-        assert await named(bank, second) == Answered(ended)
+        await bank.end(first, 4)
+        assert await named(bank, second) == Answered(bank.settled(first, 4))
         assert await slots.put_void(bank.table, bank.dice, second.slot) is Ending.ENDED
         assert await slots.put_void(bank.table, bank.dice, second.slot) is Ending.ENDED
         assert await attempt(bank) == (first.id, 1)
@@ -104,7 +103,7 @@ def test_a_generation_that_cost_nothing_is_taken_over(by_closer: bool) -> None:
             later = await slots.open_named(bank.table, bank.dice, first, bank.record(first), NOW_MS + 1_000)
             assert later is Opening.FENCED  # a second earlier, its token would only say what the first try did
         else:
-            await slots.end(bank.table, bank.dice, first, msgspec.structs.replace(first, state=SlotState.VOID))
+            await bank.end(first, None)
         other = bank.generation(await bank.leased(50, number=1), 0, 5)
         assert await named(bank, other) is Opening.OPEN
         assert await attempt(bank) == (other.id, 2)
@@ -135,7 +134,7 @@ def test_a_hundred_at_once_open_one_slot() -> None:
         lease = await bank.leased(1_000)
         first = bank.generation(lease, 0, 5)
         await named(bank, first)
-        await slots.end(bank.table, bank.dice, first, msgspec.structs.replace(first, state=SlotState.VOID))
+        await bank.end(first, None)
         candidates = [bank.generation(lease, number, 5) for number in range(1, 101)]
         answers = await asyncio.gather(*(named(bank, generation) for generation in candidates))
         assert answers.count(Opening.OPEN) == 1
@@ -170,7 +169,7 @@ def test_a_request_whose_record_was_swept_is_a_new_one() -> None:
     async def scenario(bank: Bank) -> None:
         _, first, second = await two(bank)
         await named(bank, first)
-        await slots.end(bank.table, bank.dice, first, msgspec.structs.replace(first, state=SlotState.VOID))
+        await bank.end(first, None)
         real = bank.table.transact
         tries = 0
 
@@ -196,8 +195,7 @@ def test_settling_writes_the_cost_and_raises_a_hold_that_was_too_low() -> None:
         _, first, second = await two(bank)
         for generation, cost, hold in ((first, 15, 15), (second, 15, 20)):
             await slots.open_slot(bank.table, bank.dice, generation)
-            ended = bank.settled(generation, cost)
-            assert await slots.end(bank.table, bank.dice, generation, ended) is Ending.ENDED
+            assert await bank.end(generation, cost) is Ending.ENDED
             found = generations.generation_of(await bank.item(keys.slot(generation.slot)), generation.slot)
             assert (found.cost_nanousd, found.hold_nanousd, found.state) == (cost, hold, SlotState.SETTLED)
 
@@ -210,12 +208,11 @@ def test_a_slot_ends_once() -> None:
     async def scenario(bank: Bank) -> None:
         _, first, second = await two(bank)
         await slots.open_slot(bank.table, bank.dice, first)
-        assert await slots.end(bank.table, bank.dice, first, bank.settled(first, 4)) is Ending.ENDED
-        assert await slots.end(bank.table, bank.dice, first, bank.settled(first, 4)) is Ending.ENDED
-        assert await slots.end(bank.table, bank.dice, first, bank.settled(first, 5)) is Ending.OURS_NOT
-        void = msgspec.structs.replace(first, state=SlotState.VOID)
-        assert await slots.end(bank.table, bank.dice, first, void) is Ending.OURS_NOT
+        assert await bank.end(first, 4) is Ending.ENDED
+        assert await bank.end(first, 4) is Ending.ENDED
+        assert await bank.end(first, 5) is Ending.OURS_NOT
+        assert await bank.end(first, None) is Ending.OURS_NOT
         assert await slots.put_void(bank.table, bank.dice, first.slot) is Ending.OURS_NOT
-        assert await slots.end(bank.table, bank.dice, second, bank.settled(second, 5)) is Ending.OURS_NOT
+        assert await bank.end(second, 5) is Ending.OURS_NOT
 
     play(scenario)

@@ -51,7 +51,7 @@ def test_one_call_in_one_lease(windows: int, named: bool) -> None:
                 await slots.open_named(bank.table, bank.dice, generation, bank.record(generation), NOW_MS)
             else:
                 await slots.open_slot(bank.table, bank.dice, generation)
-            await slots.end(bank.table, bank.dice, generation, bank.settled(generation, 10))
+            await bank.end(generation, 10)
             await closing.close(bank.table, bank.dice, lease, NOW_MS, 10)
         assert meter.write_units == 10 + 4 * windows + 3 * named
         assert meter.read_units <= 1

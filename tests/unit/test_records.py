@@ -19,16 +19,20 @@ from junctor.domain.account import (
     RecurringGrant,
     Workspace,
 )
-from junctor.domain.completion import FinishReason
+from junctor.domain.call import Outcome
+from junctor.domain.catalog import Endpoint, PriceCard, PriceParts
+from junctor.domain.completion import FinishReason, Usage
 from junctor.domain.credits import Interval
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Lease, Leg, Slot, SlotState
 from junctor.domain.rates import Rates
+from junctor.domain.routing import Candidate
 from junctor.doors.codec.checks import Limits
 from junctor.policy import api_keys
 from junctor.ports.table import Equals, Item, Remove, Set
 from junctor.records import accounts, generations, ids, keys, leases
 from junctor.records.tables import ALL_TABLES, CORE, OPEN_LEASES
+from tests.support.world import VOID, expected, paid, settled
 
 ULID = "7" + "Z" * 25
 SLOT_BYTES_MAX = 1_000
@@ -51,37 +55,47 @@ def generation(**fields: Any) -> Generation:
     return msgspec.structs.replace(opened, **fields)
 
 
-def full() -> Generation:
-    """Return the largest generation that the packaged catalogue and the limits allow, with every field set."""
+def full() -> tuple[Generation, Outcome]:
+    """Return the largest generation that the packaged catalogue and the limits allow, as it is opened and as it ends."""
     catalog = PackagedCatalog().current()
     endpoints = [endpoint for served in catalog.endpoints.values() for endpoint in served]
     place = Slot(ULID, ULID, ids.SLOT_NUMBER_MAX)
-    return Generation(
+    opened = Generation(
         id=ids.generation_id(place),
         slot=place,
-        state=max(SlotState, key=lambda state: len(state.value)),
+        state=SlotState.OPEN,
         api_key="z" * api_keys.LOOKUP_CHARS,
         requested_model="x" * Limits().model_bytes_max,
         started_at_ms=LAST_MS,
         deadline_at_ms=LAST_MS,
         streamed=True,
-        hold_nanousd=LARGEST,
-        cost_nanousd=LARGEST,
+        hold_nanousd=LARGEST - 1,
+    )
+    endpoint = Endpoint(
+        id=max((endpoint.id for endpoint in endpoints), key=len),
         model=max((endpoint.model for endpoint in endpoints), key=len),
         provider=max((endpoint.provider for endpoint in endpoints), key=len),
-        endpoint=max((endpoint.id for endpoint in endpoints), key=len),
-        price_version=max((card.version for cards in catalog.prices.values() for card in cards), key=len),
-        upstream_id="u" * generations.UPSTREAM_ID_MAX,
-        input_tokens=LARGEST,
-        output_tokens=LARGEST,
-        cache_read_tokens=LARGEST,
-        cache_write_tokens=LARGEST,
-        reasoning_tokens=LARGEST,
-        estimated=True,
-        finish_reason=max((reason.value for reason in FinishReason), key=len),
-        time_to_first_token_ms=LAST_MS,
-        ended_at_ms=LAST_MS,
+        upstream_model="m",
+        dialect="d",
+        base_url="https://a.example",
     )
+    version = max((card.version for cards in catalog.prices.values() for card in cards), key=len)
+    outcome = Outcome(
+        state=SlotState.SETTLED,
+        cost_nanousd=LARGEST,
+        candidate=Candidate(endpoint, None, PriceCard(version=version, parts=PriceParts(), source="s", as_of="d")),
+        usage=msgspec.structs.replace(Usage(*range(LARGEST, LARGEST - 10, -1)), estimated=True),
+        finish_reason=max(FinishReason, key=lambda reason: len(reason.value)),
+        upstream_id='"' * generations.UPSTREAM_ID_MAX,
+        time_to_first_token_ms=LAST_MS,
+    )
+    return opened, outcome
+
+
+def ended(opened: Generation, outcome: Outcome, now_ms: int) -> Item:
+    """Return a slot's item after its end."""
+    _, changes = generations.ending(opened, outcome, now_ms)
+    return {**generations.item(opened), **{change.attribute: change.value for change in changes if isinstance(change, Set)}}
 
 
 def stored(item: Item) -> Item:
@@ -91,10 +105,12 @@ def stored(item: Item) -> Item:
 
 def test_the_largest_slot_fits_into_one_write_unit() -> None:
     """Every generation would cost twice as many write units, and a larger one might not be stored at all."""
-    largest = full()
+    opened, outcome = full()
+    item = ended(opened, outcome, LAST_MS)
+    largest = generations.generation_of(item, opened.slot)
     for field in msgspec.structs.fields(Generation):
         assert getattr(largest, field.name) != field.default, field.name
-    assert item_size(generations.item(largest)) <= SLOT_BYTES_MAX
+    assert item_size(item) <= SLOT_BYTES_MAX
 
 
 @pytest.mark.parametrize(
@@ -102,17 +118,33 @@ def test_the_largest_slot_fits_into_one_write_unit() -> None:
     [
         generation(),
         generation(streamed=True, hold_nanousd=5),
-        generation(state=SlotState.VOID, ended_at_ms=9),
-        generation(state=SlotState.SETTLED, cost_nanousd=0, time_to_first_token_ms=0, ended_at_ms=9),
-        generation(requested_model="€ ", api_key=""),
-        full(),
+        generation(requested_model='€ "\n', api_key=""),
+        full()[0],
     ],
 )
 def test_a_generation_comes_back_as_it_was(given: Generation) -> None:
-    """A record of what was billed would change by being stored, or a cost of nothing become an unknown one."""
+    """A record of what was asked would change by being stored."""
     item = stored(generations.item(given))
     assert generations.generation_of(item, given.slot) == given
-    assert generations.state_of(item) is given.state
+    assert generations.state_of(item) is SlotState.OPEN
+
+
+@pytest.mark.parametrize("outcome", [settled(3, 7), settled(4), paid(0), VOID, full()[1]])
+def test_a_generation_that_ended_says_how(outcome: Outcome) -> None:
+    """A record of what was billed would tell another story, so that nobody could work out the charge again."""
+    opened = generation(streamed=True, hold_nanousd=5)
+    item = stored(ended(opened, outcome, 9))
+    assert generations.generation_of(item, opened.slot) == expected(opened, outcome, 9)
+    assert generations.cost_of(item) == outcome.cost_nanousd
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"), [("x" * 65, "x" * 64), ("€" * 30, "€" * 21), ("a\n\0b\x7f\ud800", "ab"), ("\t" * 99, "")]
+)
+def test_a_provider_s_id_is_cut_to_what_can_be_kept_and_shown(told: str, kept: str) -> None:
+    """A provider could make each of our writes cost more, or fail, by what it calls a generation."""
+    item = stored(ended(generation(), msgspec.structs.replace(settled(1), upstream_id=told), 9))
+    assert generations.generation_of(item, generation().slot).upstream_id == kept
 
 
 def test_a_slot_does_not_repeat_its_key() -> None:
@@ -122,13 +154,23 @@ def test_a_slot_does_not_repeat_its_key() -> None:
     assert item["sk"] == "SLOT#000007"
 
 
-def test_ending_a_slot_writes_what_changed_if_it_is_still_open() -> None:
+def test_the_form_of_a_slot_stays_as_it_is() -> None:
+    """Slots that were written yesterday could not be read, or be read as something else."""
+    opened = generation(streamed=True, hold_nanousd=5)
+    item = ended(opened, settled(1, 7), 9)
+    assert item["asked"] == '["lab/model",1,2,true]'
+    assert item["answer"] == '["lab/model","p","p/lab/model","7","up-1","stop",1,1,2,3,4,5,false,7,8,9,10]'
+    others = {name: value for name, value in item.items() if name not in {"pk", "sk", "ttl", "asked", "answer"}}
+    assert others == {"state": "SETTLED", "api_key": "key", "hold_nanousd": 7, "cost_nanousd": 7, "ended_at_ms": 9}
+
+
+def test_ending_a_slot_writes_little_if_it_is_still_open() -> None:
     """A settlement could overwrite another end, or lose what was written at the opening."""
-    opened = generation(streamed=True)
-    ended = msgspec.structs.replace(opened, state=SlotState.SETTLED, input_tokens=3, cost_nanousd=0, ended_at_ms=9)
-    conditions, changes = generations.ending(opened, ended)
+    conditions, changes = generations.ending(generation(hold_nanousd=7), settled(1, 7), 9)
     assert conditions == (Equals("state", "OPEN"),)
-    assert set(changes) == {Set("state", "SETTLED"), Set("input_tokens", 3), Set("cost_nanousd", 0), Set("ended_at_ms", 9)}
+    assert [change.attribute for change in changes] == ["cost_nanousd", "ended_at_ms", "state", "answer"]
+    _, changes = generations.ending(generation(hold_nanousd=7), VOID, 9)
+    assert changes == (Set("cost_nanousd", 0), Set("ended_at_ms", 9), Set("state", "VOID"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from junctor.domain.lease import Slot, SlotState
 from junctor.domain.money import NanoUsd
 
 
-class Generation(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Generation(Struct, frozen=True, kw_only=True):
     """One generation, as its slot holds it. Instants are Unix milliseconds; `ended_at_ms` is None while it is OPEN.
 
     `hold_nanousd` is the most it may cost and `cost_nanousd` what it did. `endpoint` is empty until one answered.
@@ -32,6 +32,10 @@ class Generation(Struct, frozen=True, omit_defaults=True, kw_only=True):
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
     estimated: bool = False
     finish_reason: str = ""
     time_to_first_token_ms: int | None = None

@@ -6,6 +6,8 @@ at all its slots, and what they do not cost goes back with it.
 """
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from junctor.domain.call import Call, Hold
 from junctor.domain.errors import (
@@ -43,6 +45,8 @@ IN_PROGRESS_RETRY_S = 2.0
 class Booked:
     """What is set aside for one call: how much, in which lease of which scope. The call began at `at_ms`."""
 
+    __slots__ = ("amount_nanousd", "at_ms", "call", "ceiling", "held", "plan", "scope")
+
     def __init__(self, call: Call, plan: Plan, ceiling: Ceiling, at_ms: int, scope: Scope) -> None:
         self.call = call
         self.plan = plan
@@ -51,11 +55,6 @@ class Booked:
         self.scope = scope
         self.amount_nanousd = ceiling.hold_nanousd
         self.held: HeldLease | None = None
-
-    def room_at_hand(self) -> bool:
-        """Find room if there is some without waiting."""
-        self.held = self.scope.room_at_hand(self.amount_nanousd)
-        return self.held is not None
 
     async def room(self) -> HeldLease:
         """Find room. Raises JunctorError."""
@@ -109,13 +108,16 @@ class Bookings:
             RequestIdReusedError, RequestInProgressError, RequestCompletedError: so too, but the request is known.
             LedgerUnavailableError: the store does not answer.
         """
-        at_ms = self._tools.clock.now_ms()
+        clock = self._tools.clock
+        at_ms, now_s = clock.now_ms(), clock.monotonic_s()
         ceiling = ceilings.of(call.spec, plan.candidates, at_ms, self._terms.output_hold_tokens)
-        scope = self._scopes.known(call.caller, free_of_charge=ceiling.hold_nanousd == 0)
-        if scope is not None:
+        amount = ceiling.hold_nanousd
+        scope = self._scopes.known(call.caller, now_s, free_of_charge=amount == 0)
+        held = scope.room_at_hand(amount, at_ms, now_s) if scope is not None else None
+        if scope is not None and held is not None:
             booked = Booked(call, plan, ceiling, at_ms, scope)
-            if booked.room_at_hand():
-                return booked
+            booked.held = held
+            return booked
         async with asyncio.timeout_at(call.deadline_at):
             scope = scope or await self._read(call)
             return await self._with_room(Booked(call, plan, ceiling, at_ms, scope))
@@ -139,8 +141,10 @@ class Bookings:
     def output_cap(self, booked: Booked) -> int | None:
         """Return the most output tokens to ask a provider for, None if the money covers as many as an endpoint allows."""
         more = booked.ceiling.open_nanousd - booked.ceiling.hold_nanousd
+        if more <= 0:
+            return None
         free = booked.held.free_nanousd if booked.held else 0
-        if more <= 0 or self._scopes.available(booked.call.caller.account) + free >= more:
+        if self._scopes.available(booked.call.caller.account) + free >= more:
             return None
         return booked.ceiling.output_tokens
 
@@ -152,7 +156,8 @@ class Bookings:
         """
         try:
             for _ in range(LEASES_TRIED):
-                hold = await self._open_once(booked, await self._numbered(booked))
+                slot = booked.held.slot_at_hand(self._tools.clock.now_ms()) if booked.held else None
+                hold = await self._open_once(booked, slot or await self._numbered(booked))
                 if hold is not None:
                     return hold
         except BaseException as error:
@@ -188,7 +193,11 @@ class Bookings:
         held, generation = booked.held, _generation(booked, slot)
         assert held is not None  # noqa: S101 - the slot is in it
         try:
-            opening = await self._write(booked, generation)
+            if booked.call.request_id is None:
+                opening: Opening | InProgress | Answered
+                opening = await slots.open_slot(self._tools.table, self._tools.dice, generation)
+            else:
+                opening = await self._open_named(booked.call, booked.call.request_id, generation)
         except BaseException:
             self.lose(booked)
             raise
@@ -203,12 +212,12 @@ class Bookings:
         await self._put_void(held, slot)
         raise _known(opening)
 
-    async def _write(self, booked: Booked, generation: Generation) -> Opening | InProgress | Answered:
-        table, dice, call = self._tools.table, self._tools.dice, booked.call
-        if call.request_id is None:
-            return await slots.open_slot(table, dice, generation)
-        record = _record(call, call.request_id, generation.id)
-        return await slots.open_named(table, dice, generation, record, self._tools.clock.now_ms())
+    def _open_named(
+        self, call: Call, request_id: str, generation: Generation
+    ) -> Coroutine[Any, Any, Opening | InProgress | Answered]:
+        """Write the slot of a call that its caller named."""
+        record = _record(call, request_id, generation.id)
+        return slots.open_named(self._tools.table, self._tools.dice, generation, record, self._tools.clock.now_ms())
 
     async def _raise_if_known(self, call: Call, request_id: str) -> None:
         """Raise what a caller is to be told of a request that he named before."""

@@ -62,7 +62,7 @@ class HeldLease:
 
     def reserve(self, amount: NanoUsd) -> bool:
         """Set an amount aside for one more call, if there is so much."""
-        if amount > self.free_nanousd:
+        if amount > self.lease.amount_nanousd - self.spent_nanousd - self._reserved_nanousd:
             return False
         self._reserved_nanousd += amount
         self.calls += 1
@@ -85,13 +85,20 @@ class HeldLease:
         """Give back more that a call has reserved; the call goes on."""
         self._reserved_nanousd -= reserved
 
+    def slot_at_hand(self, now_ms: int) -> Slot | None:
+        """Hand out the next slot, if one may be opened and the window has room for it without waiting."""
+        if not self.usable(now_ms) or (self._unacknowledged and self._room() <= 0):
+            return None
+        number, self._next = self._next, self._next + 1
+        self._unacknowledged[number] = None
+        return Slot(self.lease.account, self.lease.id, number)
+
     async def take(self, clock: Clock) -> Slot | None:
         """Hand out the next slot once the window has room for it; None if the lease cannot be used any more."""
-        while self.usable(clock.now_ms()):
-            if self._room() > 0:
-                number, self._next = self._next, self._next + 1
-                self._unacknowledged[number] = None
-                return Slot(self.lease.account, self.lease.id, number)
+        while self.usable(now_ms := clock.now_ms()):
+            slot = self.slot_at_hand(now_ms)
+            if slot is not None:
+                return slot
             await self._wait()
         self.fence()
         return None
@@ -99,7 +106,8 @@ class HeldLease:
     def acknowledge(self, slot: Slot) -> None:
         """Note that a slot is durable, whatever became of it."""
         self._unacknowledged.pop(slot.number, None)
-        self._wake()
+        if self._waiting:
+            self._wake()
 
     def fence(self) -> None:
         """Open no further slot in it, and let nobody wait for one."""

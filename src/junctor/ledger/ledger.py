@@ -7,9 +7,10 @@ the store does not answer) runs in tasks of the ledger's own, which `drain` wait
 """
 
 import asyncio
-from collections.abc import Coroutine
+import itertools
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -21,17 +22,20 @@ from junctor.domain.money import NanoUsd
 from junctor.domain.routing import Plan
 from junctor.ledger import slots, trying
 from junctor.ledger.booking import Booked, Bookings
+from junctor.ledger.patience import Patience
 from junctor.ledger.scopes import Scopes, Watch
 from junctor.ledger.slots import Ending
 from junctor.ledger.tools import CLOSE_MARGIN_MS, Terms, Tools
 from junctor.ports.table import StoreError
 from junctor.ports.telemetry import Counter
-from junctor.records import generations
 
 SETTLE_INLINE_S, CLOSE_INLINE_S = 2.0, 0.25
 """For how long an answer waits for its settlement, and then for a lease that is closed after it."""
 SETTLE_BACKOFF_MAX_S = 5.0
 VOID = Outcome(state=SlotState.VOID)
+
+Ended: TypeAlias = "tuple[Receipt, asyncio.Task[None] | None]"
+"""What became of a settlement: the receipt, and the closing of the lease, if it is closed for that."""
 
 T = TypeVar("T")
 
@@ -43,20 +47,24 @@ class Holding:
     None where it covers all that may come.
     """
 
-    def __init__(self, task: "asyncio.Task[Hold]", booked: Booked, output_cap: int | None) -> None:
-        self.task = task
+    __slots__ = ("booked", "output_cap", "task")
+
+    task: "asyncio.Task[Hold]"
+
+    def __init__(self, booked: Booked, output_cap: int | None) -> None:
+        self.booked = booked
         self.output_cap = output_cap
-        self._ceiling = booked.ceiling
 
     @property
     def output_tokens(self) -> int:
         """The output tokens of each answer for which money is held."""
-        return self._ceiling.output_tokens
+        return self.booked.ceiling.output_tokens
 
     @property
     def may_outgrow(self) -> bool:
         """Whether an answer may come to cost more than is held for it."""
-        return self.output_cap is None and self._ceiling.open_nanousd > self._ceiling.hold_nanousd
+        ceiling = self.booked.ceiling
+        return self.output_cap is None and ceiling.open_nanousd > ceiling.hold_nanousd
 
     async def ready(self, deadline_at: float | None = None) -> Hold:
         """Wait until the hold is durable. Raises JunctorError; TimeoutError if it is not by an instant of the loop's clock."""
@@ -85,6 +93,7 @@ class Ledger:
         self._dice = tools.dice
         self._telemetry = tools.telemetry
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._patience = Patience()
         self._scopes = Scopes(tools, terms, self._spawn, watch)
         self._bookings = Bookings(tools, terms, self._scopes)
         self._booked: dict[str, Booked] = {}
@@ -101,8 +110,9 @@ class Ledger:
             TimeoutError: the call's deadline came first; nothing was charged.
         """
         booked = await self._bookings.book(call, plan)
-        cap = self._bookings.output_cap(booked)
-        holding = Holding(self._spawn(self._open(booked)), booked, cap)
+        holding = Holding(booked, self._bookings.output_cap(booked))
+        holding.task = task = asyncio.get_running_loop().create_task(self._open(holding))
+        self._tasks.add(task)
         if call.request_id is not None:
             try:
                 await holding.ready(call.deadline_at)
@@ -124,15 +134,34 @@ class Ledger:
 
     async def settle(self, hold: Hold, outcome: Outcome) -> Receipt:
         """End a generation's slot. The settlement goes on if the caller leaves, and past this answer if the store is slow."""
-        task = self._spawn(self._settle(hold.generation, outcome, self._clock.now_ms()))
-        if not await _ended_by(task, asyncio.get_running_loop().time() + SETTLE_INLINE_S):
+        opened, now_ms = hold.generation, self._clock.now_ms()
+        booked = self._booked.pop(opened.id, None)
+        if booked is None:  # it has ended, and does so once
+            self._telemetry.count(Counter.SETTLE_LOST)
+            return Receipt(opened.id)
+        wait, cost = self._patience.wait(SETTLE_INLINE_S), outcome.cost_nanousd
+        failed = False
+        if cost <= booked.amount_nanousd:
+            # Nearly every settlement is one write that the store takes, for which this task will do; any other has its own.
+            try:
+                with wait:
+                    ending = await slots.end_slot(self._table, opened, outcome, now_ms)
+                receipt, closing = self._settled(booked, opened, cost, ending)
+                return receipt if closing is None else await self._told(receipt, closing)
+            except (StoreError, TimeoutError):
+                failed = True
+            except asyncio.CancelledError:
+                self._spawn(self._settle(booked, opened, outcome, now_ms)).add_done_callback(self._report)
+                raise
+            except BaseException:
+                self._bookings.lose(booked)
+                raise
+        task = self._spawn(self._settle(booked, opened, outcome, now_ms, failed=failed))
+        if not await _ended_by(task, wait.at_s):
             self._telemetry.count(Counter.SETTLE_PENDING)
             task.add_done_callback(self._report)
-            return Receipt(hold.generation.id, pending=True)
-        receipt, closing = task.result()
-        if closing is not None:  # so that who looks at his credits now sees what the call cost, and nothing leased
-            await asyncio.wait((closing,), timeout=CLOSE_INLINE_S)
-        return receipt
+            return Receipt(opened.id, pending=True)
+        return await self._told(*task.result())
 
     def settle_later(self, hold: Hold, outcome: Outcome) -> None:
         """Do as `settle`, for a caller who has left."""
@@ -154,40 +183,51 @@ class Ledger:
         give_up_at_s = loop.time() + timeout_s
         while self._tasks and loop.time() < give_up_at_s:
             await asyncio.wait(self._tasks, timeout=give_up_at_s - loop.time())
-        unfinished = tuple(self._tasks)
-        for task in unfinished:
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
-        return len(unfinished)
+        given_up = len(self._tasks)
+        while self._tasks:  # one that is given up may leave a settlement behind, which is to end as well
+            unfinished = tuple(self._tasks)
+            for task in unfinished:
+                task.cancel()
+            await self._end_of(unfinished)
+        return given_up
 
     async def close(self) -> None:
         """Close the leases that this instance holds; those with calls under way are for a reclaimer."""
         await self._scopes.stop()
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._end_of(tuple(self._tasks))
 
-    async def _open(self, booked: Booked) -> Hold:
-        hold = await self._bookings.open(booked)
-        self._booked[hold.generation.id] = booked
+    async def _open(self, holding: Holding) -> Hold:
+        """Write a hold's slot. What goes well needs no callback to be forgotten, which costs a third of its task."""
+        try:
+            hold = await self._bookings.open(holding.booked)
+        except BaseException:
+            holding.task.add_done_callback(self._forget)
+            raise
+        self._booked[hold.generation.id] = holding.booked
+        self._tasks.discard(holding.task)
         return hold
 
-    async def _settle(self, opened: Generation, outcome: Outcome, now_ms: int) -> "tuple[Receipt, asyncio.Task[None] | None]":
-        """End a slot, and return the closing of its lease, if it is closed for that.
-
-        A receipt without a cost, and not pending, is of a slot that somebody else had ended: it costs nothing.
-        """
-        booked = self._booked.pop(opened.id, None)
-        if booked is None:  # it has ended, and does so once
-            self._telemetry.count(Counter.SETTLE_LOST)
-            return Receipt(opened.id), None
+    async def _settle(
+        self, booked: Booked, opened: Generation, outcome: Outcome, now_ms: int, *, failed: bool = False
+    ) -> Ended:
+        """End a slot, however long it takes. `failed`: the store did not take it at once, which may have ended it even so."""
         try:
             cost = outcome.cost_nanousd
             if cost > booked.amount_nanousd:
                 cost = await self._covered(booked, outcome)
-            ending = await self._end(opened, _ended(opened, outcome, cost, now_ms))
+                outcome = msgspec.structs.replace(outcome, cost_nanousd=cost)
+            ending = await self._end(opened, outcome, now_ms, failed=failed)
         except BaseException:
             self._bookings.lose(booked)
             raise
+        return self._settled(booked, opened, cost, ending)
+
+    def _settled(self, booked: Booked, opened: Generation, cost: NanoUsd, ending: Ending | None) -> Ended:
+        """Give back what was set aside for a slot that has ended.
+
+        A receipt without a cost, and not pending, is of a slot that somebody else had ended: it costs nothing.
+        """
         if ending is not Ending.ENDED:
             self._telemetry.count(Counter.SETTLE_LOST)
             self._telemetry.count(Counter.REVENUE_LOST, cost)
@@ -195,7 +235,13 @@ class Ledger:
             return Receipt(opened.id, pending=ending is None), None
         booked.scope.traffic.spent(cost, self._clock.monotonic_s())
         closing = self._bookings.give_back(booked, cost)
-        return Receipt(opened.id, cost_nanousd=cost, upstream_cost_nanousd=cost, fee_nanousd=0), closing
+        return Receipt(opened.id, False, cost, cost, 0), closing  # noqa: FBT003 - by name they cost twice as much
+
+    async def _told(self, receipt: Receipt, closing: "asyncio.Task[None] | None") -> Receipt:
+        """Return a receipt: after its lease is closed, so that who looks at his credits then sees nothing leased."""
+        if closing is not None:
+            await asyncio.wait((closing,), timeout=CLOSE_INLINE_S)
+        return receipt
 
     async def _covered(self, booked: Booked, outcome: Outcome) -> NanoUsd:
         """Return how much of a cost beyond what is set aside for a call is covered: what is, and what can be now."""
@@ -208,22 +254,19 @@ class Ledger:
         self._telemetry.count(Counter.UNDERCHARGED, missing)
         return booked.amount_nanousd
 
-    async def _end(self, opened: Generation, ended: Generation) -> Ending | None:
-        """Try until the slot has ended, or until any closer may have expired it: None then."""
-        give_up_at_s = 0.0
-        tried = 0
-        while True:
-            try:
-                return await slots.end_slot(self._table, opened, ended)
-            except StoreError:
-                now_s = asyncio.get_running_loop().time()
-                if tried == 0:
-                    remaining_ms = max(opened.deadline_at_ms - self._clock.now_ms(), 0)
-                    give_up_at_s = now_s + (remaining_ms + CLOSE_MARGIN_MS) / 1000
-                if now_s > give_up_at_s:
-                    return None
+    async def _end(self, opened: Generation, outcome: Outcome, now_ms: int, *, failed: bool) -> Ending | None:
+        """Try until the slot has ended, or until any closer may have expired it: None then. `failed`: a try did."""
+        loop = asyncio.get_running_loop()
+        give_up_at_s = loop.time() + (max(opened.deadline_at_ms - self._clock.now_ms(), 0) + CLOSE_MARGIN_MS) / 1000
+        for tried in itertools.count():
+            if failed or tried:
                 await asyncio.sleep(trying.backoff_s(self._dice, tried, SETTLE_BACKOFF_MAX_S))
-                tried += 1
+            try:
+                return await slots.end_slot(self._table, opened, outcome, now_ms)
+            except StoreError:
+                if loop.time() > give_up_at_s:
+                    break
+        return None
 
     async def _abandon(self, holding: Holding, outcome: Outcome) -> None:
         try:
@@ -238,6 +281,11 @@ class Ledger:
         task.add_done_callback(self._forget)
         return task
 
+    async def _end_of(self, tasks: Sequence["asyncio.Task[Any]"]) -> None:
+        """Wait for work under way, whatever becomes of it; what was cancelled before it began cannot take itself out."""
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.difference_update(tasks)
+
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
@@ -246,32 +294,11 @@ class Ledger:
     def _report(self, task: "asyncio.Task[Any]") -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._telemetry.count(Counter.INCIDENT)
-            self._telemetry.incident("ledger", error)
+            self._incident(error)
 
-
-def _ended(opened: Generation, outcome: Outcome, cost: NanoUsd, now_ms: int) -> Generation:
-    endpoint = outcome.candidate.endpoint if outcome.candidate else None
-    usage = outcome.usage
-    ended = msgspec.structs.replace(
-        opened,
-        state=outcome.state,
-        model=endpoint.model if endpoint else "",
-        provider=endpoint.provider if endpoint else "",
-        endpoint=endpoint.id if endpoint else "",
-        price_version=outcome.candidate.price.version if outcome.candidate else "",
-        upstream_id=(outcome.upstream_id or "").encode()[: generations.UPSTREAM_ID_MAX].decode(errors="ignore"),
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        estimated=usage.estimated,
-        finish_reason=outcome.finish_reason.value if outcome.finish_reason else "",
-        time_to_first_token_ms=outcome.time_to_first_token_ms,
-        ended_at_ms=now_ms,
-    )
-    return slots.charged(ended, cost)
+    def _incident(self, error: BaseException) -> None:
+        self._telemetry.count(Counter.INCIDENT)
+        self._telemetry.incident("ledger", error)
 
 
 async def _ended_by(task: "asyncio.Task[Any]", at_s: float | None) -> bool:

@@ -22,7 +22,6 @@ from junctor.ledger.leasing import LeaseClosed, Leased, PurseShort, WindowShort
 from junctor.ledger.sizing import Sizing
 from junctor.ledger.standing import FRESH_S, Standing, Standings
 from junctor.ledger.tools import Spawn, Terms, Tools
-from junctor.ledger.traffic import Traffic
 from junctor.policy.legs import LEGS_MAX, merge_legs
 from junctor.ports.table import ConflictError, StoreError, UnknownOutcomeError
 from junctor.records import ids, keys, leases, windows
@@ -73,7 +72,8 @@ class _Waiting(Struct, frozen=True):
 class Scope:
     """The lease of one scope at this instance. `current` is the one to reserve from, None while there is none.
 
-    `limits` None: the scope of what costs nothing, whose leases have no amount and no window.
+    `traffic` is how much the scope is used of late. `limits` None: the scope of what costs nothing, whose leases have no amount
+    and no window.
     """
 
     def __init__(self, world: World, account: str, limits: tuple[Limit, ...] | None) -> None:
@@ -85,14 +85,10 @@ class Scope:
         self.name = " ".join((account, *(limit.id for limit in limits or ())))
         self.current: HeldLease | None = None
         self._sizing = Sizing(world.tools.clock, world.tools.dice)
+        self.traffic = self._sizing.traffic
         self._refused: tuple[Shortfall, NanoUsd, float] | None = None
         self._queue: deque[_Waiting] = deque()
         self._serving: asyncio.Task[None] | None = None
-
-    @property
-    def traffic(self) -> Traffic:
-        """How much the scope is used of late."""
-        return self._sizing.traffic
 
     @property
     def free_of_charge(self) -> bool:
@@ -127,20 +123,21 @@ class Scope:
             return False
         return self._sizing.hoards(self.current, standing.available(self._clock.now_ms()))
 
-    def room_at_hand(self, amount: NanoUsd) -> HeldLease | None:
-        """Reserve an amount for a new call if there is room without waiting."""
-        current = None if self._queue else self._usable()
-        if current is None or not current.reserve(amount):
+    def room_at_hand(self, amount: NanoUsd, now_ms: int, now_s: float) -> HeldLease | None:
+        """Reserve an amount for a new call if there is room without waiting; now is so by both clocks."""
+        current = self.current
+        if current is None or self._queue or not current.usable(now_ms) or not current.reserve(amount):
             return None
-        self.traffic.called(self._clock.monotonic_s())
+        self.traffic.called(now_s)
         return current
 
     async def room(self, amount: NanoUsd) -> HeldLease | Shortfall:
         """Reserve an amount for a new call. Raises LedgerUnavailableError."""
-        found = self.room_at_hand(amount)
+        now_s = self._clock.monotonic_s()
+        found = self.room_at_hand(amount, self._clock.now_ms(), now_s)
         if found is not None:
             return found
-        self.traffic.called(self._clock.monotonic_s())
+        self.traffic.called(now_s)
         return await self._wait(amount, None)
 
     async def more_room(self, held: HeldLease, amount: NanoUsd) -> bool:

@@ -55,11 +55,11 @@ class Scopes:
             spawn=spawn,
         )
 
-    def known(self, caller: Caller, *, free_of_charge: bool) -> Scope | None:
+    def known(self, caller: Caller, now_s: float, *, free_of_charge: bool) -> Scope | None:
         """Return the scope that a caller's calls are in, None if his account has to be read for that."""
         if free_of_charge:
             return self._scope(caller.account, None)
-        standing = self._standings.known(caller.account)
+        standing = self._standings.known(caller.account, now_s=now_s)
         if standing is None:
             return None
         return self._scope(caller.account, standing.limits_of(caller) if standing.limits else ())
@@ -94,7 +94,7 @@ class Scopes:
         self._scopes.clear()
 
     def _scope(self, account: str, limits: tuple[Limit, ...] | None) -> Scope:
-        key = account, None if limits is None else tuple([limit.id for limit in limits])
+        key = account, None if limits is None else tuple([limit.id for limit in limits]) if limits else ()
         scope = self._scopes.get(key)
         if scope is None:
             scope = self._scopes[key] = Scope(self._world, account, limits)

@@ -7,16 +7,15 @@ it again finds the generation that answers it, and takes over only where that on
 
 from enum import Enum
 
-import msgspec
 from msgspec import Struct
 
+from junctor.domain.call import Outcome
 from junctor.domain.generation import Generation
 from junctor.domain.idempotency import RequestRecord
 from junctor.domain.lease import Slot, SlotState
-from junctor.domain.money import NanoUsd
 from junctor.ledger import trying
 from junctor.ports.ambient import Dice
-from junctor.ports.table import Done, Item, Operation, PutNew, Refused, Table
+from junctor.ports.table import Done, Item, Operation, PutNew, Refused, StoreError, Table
 from junctor.records import generations, ids, keys, requests
 
 _FREE_FOR_EVER = frozenset({SlotState.VOID, SlotState.EXPIRED})
@@ -55,7 +54,11 @@ async def open_slot(table: Table, dice: Dice, generation: Generation) -> Opening
     Raises:
         StoreError: it could not be written, or its fate is not known.
     """
-    answer = await trying.put_new(table, dice, generations.item(generation))
+    item = generations.item(generation)
+    try:
+        answer = await table.put_new(item)  # each generation comes by here, and nearly all are written at the first try
+    except StoreError as error:
+        answer = await trying.put_new(table, dice, item, failed=error)
     return Opening.OPEN if isinstance(answer, Done) else _opening(answer.old)
 
 
@@ -110,30 +113,24 @@ async def put_void(table: Table, dice: Dice, place: Slot) -> Ending:
     return Ending.OURS_NOT
 
 
-def charged(ended: Generation, cost: NanoUsd) -> Generation:
-    """Return a generation with its cost; a hold that was too low is raised, which its owner must have taken from the lease."""
-    hold = max(ended.hold_nanousd, cost)
-    return msgspec.structs.replace(ended, cost_nanousd=cost, hold_nanousd=hold)
-
-
-async def end(table: Table, dice: Dice, opened: Generation, ended: Generation) -> Ending:
+async def end(table: Table, dice: Dice, opened: Generation, outcome: Outcome, now_ms: int) -> Ending:
     """Give an OPEN slot its end, SETTLED or VOID, and try until it is known whether it has it.
 
     Raises:
         StoreError: it could not be written, or its fate is not known; safe to repeat.
     """
-    return await trying.repeat(dice, lambda: end_slot(table, opened, ended))
+    return await trying.repeat(dice, lambda: end_slot(table, opened, outcome, now_ms))
 
 
-async def end_slot(table: Table, opened: Generation, ended: Generation) -> Ending:
+async def end_slot(table: Table, opened: Generation, outcome: Outcome, now_ms: int) -> Ending:
     """Give an OPEN slot its end, in one try. The same end found there is an earlier try of ours.
 
     Raises:
         StoreError: it could not be written, or its fate is not known; safe to repeat.
     """
-    conditions, changes = generations.ending(opened, ended)
+    conditions, changes = generations.ending(opened, outcome, now_ms)
     answer = await table.update(keys.slot(opened.slot), conditions, changes)
-    return Ending.ENDED if isinstance(answer, Done) or _ended_so(answer, ended) else Ending.OURS_NOT
+    return Ending.ENDED if isinstance(answer, Done) or _ended_so(answer, outcome) else Ending.OURS_NOT
 
 
 async def _known(table: Table, dice: Dice, found: Item, record: RequestRecord) -> Opening | InProgress | Answered | None:
@@ -153,10 +150,10 @@ def _opening(found: Item | None) -> Opening:
     return Opening.OPEN if found is not None and generations.state_of(found) is SlotState.OPEN else Opening.FENCED
 
 
-def _ended_so(answer: Refused, ended: Generation) -> bool:
+def _ended_so(answer: Refused, outcome: Outcome) -> bool:
     found = answer.old
     return (
         found is not None
-        and generations.state_of(found) is ended.state
-        and generations.cost_of(found) == (ended.cost_nanousd or 0)
+        and generations.state_of(found) is outcome.state
+        and generations.cost_of(found) == outcome.cost_nanousd
     )

@@ -90,10 +90,12 @@ class Standings:
         self._reading: dict[str, asyncio.Task[Standing]] = {}
         self._returned: dict[str, float] = {}
 
-    def known(self, account: str, younger_than_s: float = STALE_S) -> Standing | None:
-        """Return what is known, None if it is older than that."""
+    def known(self, account: str, younger_than_s: float = STALE_S, now_s: float | None = None) -> Standing | None:
+        """Return what is known, None if it is older than that, now or at an instant of the monotonic clock."""
         standing = self._read.get(account)
-        if standing is None or self._clock.monotonic_s() - standing.read_at_s >= younger_than_s:
+        if standing is None:
+            return None
+        if (self._clock.monotonic_s() if now_s is None else now_s) - standing.read_at_s >= younger_than_s:
             return None
         return standing
 

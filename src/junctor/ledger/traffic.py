@@ -8,6 +8,8 @@ DECAY_S = 3.0
 """A call counts for 1 when it comes and 1/e after so many seconds."""
 QUIET_CALLS = 1.5
 """Fewer calls than these of late are under one in each DECAY_S."""
+GRAIN_S = 0.01
+"""What comes within so short a time is counted as of one moment."""
 
 
 class Traffic:
@@ -21,13 +23,15 @@ class Traffic:
 
     def called(self, now_s: float) -> None:
         """Count a call."""
-        self._decay(now_s)
+        if now_s - self._at_s > GRAIN_S:
+            self._decay(now_s)
         self._calls += 1
         self.used_at_s = now_s
 
     def spent(self, cost: NanoUsd, now_s: float) -> None:
         """Count what a call cost."""
-        self._decay(now_s)
+        if now_s - self._at_s > GRAIN_S:
+            self._decay(now_s)
         self._spent += cost
         self.used_at_s = now_s
 

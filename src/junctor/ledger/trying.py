@@ -50,14 +50,18 @@ class Doubt:
         return answer
 
 
-async def repeat(dice: Dice, call: Callable[[], Awaitable[T]], doubt: Doubt | None = None) -> T:
-    """Call the store until it answers, and note any doubt.
+async def repeat(
+    dice: Dice, call: Callable[[], Awaitable[T]], doubt: Doubt | None = None, *, failed: StoreError | None = None
+) -> T:
+    """Call the store until it answers, and note any doubt. `failed`: what a first try met, which counts as one of them.
 
     Raises:
         StoreError: what the last try met; UnknownOutcomeError if the fate of any try is not known, as that one may land yet.
     """
     for tried in range(TRIES):
         try:
+            if failed is not None and tried == 0:
+                raise failed
             return await call()
         except StoreError as error:
             doubt = doubt or Doubt()
@@ -74,9 +78,9 @@ async def get(table: Table, dice: Dice, key: Key) -> Item | None:
     return (await repeat(dice, lambda: table.get(key))).item
 
 
-async def put_new(table: Table, dice: Dice, item: Item) -> Done | Refused:
-    """Write an item if its key is free. Raises StoreError."""
-    return await repeat(dice, lambda: table.put_new(item))
+async def put_new(table: Table, dice: Dice, item: Item, *, failed: StoreError | None = None) -> Done | Refused:
+    """Write an item if its key is free. `failed`: what a first try met. Raises StoreError."""
+    return await repeat(dice, lambda: table.put_new(item), failed=failed)
 
 
 async def update(table: Table, dice: Dice, change: Update, doubt: Doubt | None = None) -> Done | Refused:

@@ -33,7 +33,7 @@ Nearly all of it is a way of billing that takes no room in the context, and so i
 PAGE_TIMES: Final = 34
 """How often a page's room in a context may be billed: gpt-4o-mini reads it as an image, and bills 33.3 times its tokens."""
 
-_ENCODER: Final = msgspec.json.Encoder()
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Size(Struct, frozen=True):
@@ -46,22 +46,27 @@ class Size(Struct, frozen=True):
 
 
 def size(spec: CompletionSpec) -> Size:
-    """Measure a request."""
-    media = _media(spec)
-    if not media:
-        return Size(_text_bytes(spec, spec.messages) + HIDDEN_TOKENS)
-    images = sum(isinstance(part, ImagePart) for part in media)
-    if images < len(media):
-        kinds = set(map(type, media))
-        return Size(COUNT_MAX, images, FilePart in kinds, AudioPart in kinds)
-    return Size(_text_bytes(spec, tuple(map(_without_media, spec.messages))) + HIDDEN_TOKENS, images)
+    """Measure a request: all that a model may read but media, in whole structures, so that no field can be forgotten."""
+    media, messages, images = _media(spec), spec.messages, 0
+    if media:
+        images = sum(isinstance(part, ImagePart) for part in media)
+        if images < len(media):
+            kinds = set(map(type, media))
+            return Size(COUNT_MAX, images, FilePart in kinds, AudioPart in kinds)
+        messages = tuple(map(_without_media, messages))
+    read = (messages, spec.tools, spec.tool_choice, spec.response_format, spec.prediction, spec.extra)
+    return Size(len(_encode(read)) + HIDDEN_TOKENS, images)
 
 
 def input_bound(size: Size, context_tokens: int | None) -> int:
     """Return the most input tokens that an endpoint with such a context (None: not known) may bill."""
-    tokens = size.text_tokens if context_tokens is None else min(size.text_tokens, context_tokens)
-    times = PAGE_TIMES if size.has_files else 1
-    return min(tokens * times + size.images * IMAGE_TOKENS, COUNT_MAX)
+    tokens = size.text_tokens
+    if context_tokens is not None and context_tokens < tokens:
+        tokens = context_tokens
+    if size.has_files:
+        tokens *= PAGE_TIMES
+    tokens += size.images * IMAGE_TOKENS
+    return min(COUNT_MAX, tokens)
 
 
 def output_bound(spec: CompletionSpec, endpoint: Endpoint, default_output_hold_tokens: int = DEFAULT_OUTPUT_HOLD_TOKENS) -> int:
@@ -95,12 +100,6 @@ def speaks(spec: CompletionSpec) -> bool:
 
 def _media(spec: CompletionSpec) -> list[Part]:
     return [part for message in spec.messages for part in message.parts if not isinstance(part, TextPart)]
-
-
-def _text_bytes(spec: CompletionSpec, messages: tuple[Message, ...]) -> int:
-    """Measure all that a model may read but media; whole structures, so that no field can be forgotten."""
-    read = (messages, spec.tools, spec.tool_choice, spec.response_format, spec.prediction, spec.extra)
-    return len(_ENCODER.encode(read))
 
 
 def _without_media(message: Message) -> Message:

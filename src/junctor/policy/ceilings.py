@@ -41,7 +41,8 @@ def of(
     for candidate in candidates:
         output_tokens = bounds.output_bound(spec, candidate.endpoint, default_output_hold_tokens)
         cost = _ceiling(spec, size, candidate, output_tokens, at_ms)
-        held, tokens = max(held, cost), max(tokens, output_tokens)
+        held = max(held, cost)
+        tokens = max(tokens, output_tokens)
         if spec.max_tokens is None:
             opened = max(opened, _ceiling(spec, size, candidate, _longest(spec, candidate), at_ms))
     return Ceiling(held, opened if spec.max_tokens is None else held, tokens)
@@ -84,7 +85,11 @@ def _longest(spec: CompletionSpec, candidate: Candidate) -> int:
 def _ceiling(spec: CompletionSpec, size: bounds.Size, candidate: Candidate, output_tokens: int, at_ms: int) -> NanoUsd:
     endpoint = candidate.endpoint
     input_tokens = bounds.input_bound(size, endpoint.context_tokens)
-    output_tokens = min(output_tokens + bounds.rejected_bound(spec), pricing.COUNT_MAX)
-    terms = Terms(at_ms, service_tier(endpoint, spec), size.images)
-    audio = Audio(input_tokens if size.has_audio else 0, output_tokens if bounds.speaks(spec) else 0)
+    if spec.prediction is not None:
+        output_tokens = min(output_tokens + bounds.rejected_bound(spec), pricing.COUNT_MAX)
+    tier = None if spec.service_tier is None else service_tier(endpoint, spec)
+    terms = Terms(at_ms, tier, size.images)
+    audio = SILENT
+    if size.has_audio or spec.modalities:
+        audio = Audio(input_tokens if size.has_audio else 0, output_tokens if bounds.speaks(spec) else 0)
     return pricing.ceiling(candidate.price, input_tokens, output_tokens, terms, audio) * (spec.n or 1)

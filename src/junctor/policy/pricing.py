@@ -83,7 +83,7 @@ def charge(card: PriceCard, usage: Usage, terms: Terms, audio: Audio = SILENT) -
     """
     tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
     parts_of = (usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens)
-    _check_counts(tokens_in, tokens_out, *parts_of, terms.images, audio.input_tokens, audio.output_tokens)
+    _check_counts((tokens_in, tokens_out, *parts_of, terms.images, audio.input_tokens, audio.output_tokens))
     rates = _sheet(card).rates(tokens_in, terms)
     cached = min(usage.cache_read_tokens, tokens_in)
     written = min(usage.cache_write_tokens, tokens_in - cached)
@@ -112,15 +112,18 @@ def ceiling(card: PriceCard, input_tokens_max: int, output_tokens_max: int, term
     Raises:
         PricingError: the price is not known, or a bound is no whole number from 0 to COUNT_MAX.
     """
-    _check_counts(input_tokens_max, output_tokens_max, terms.images, audio_max.input_tokens, audio_max.output_tokens)
-    sound = min(audio_max.input_tokens, input_tokens_max), min(audio_max.output_tokens, output_tokens_max)
-    dearest = 0
-    for rates in _sheet(card).reachable(input_tokens_max, terms):
+    _check_counts((input_tokens_max, output_tokens_max, terms.images))
+    heard = spoken = 0
+    if audio_max is not SILENT:
+        _check_counts((audio_max.input_tokens, audio_max.output_tokens))
+        heard, spoken = min(audio_max.input_tokens, input_tokens_max), min(audio_max.output_tokens, output_tokens_max)
+    dearest, sheet = 0, _sheet(card)
+    for rates in sheet.flat or sheet.reachable(input_tokens_max, terms):
         cost = (
             input_tokens_max * rates.read_most
             + output_tokens_max * rates.told_most
-            + sound[0] * rates.heard_more
-            + sound[1] * rates.spoken_more
+            + heard * rates.heard_more
+            + spoken * rates.spoken_more
             + rates.request
             + terms.images * rates.image
         )
@@ -183,23 +186,26 @@ class _Rates(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class _Sheet:
-    """What is worked out of one card, once for each size, time and service tier between which it tells."""
+    """What is worked out of one card, once for each size, time and service tier between which it tells.
 
-    __slots__ = ("_flat", "_minutes", "_rates", "_reachable", "_sizes", "_tiers", "card")
+    `flat` is all there is of a card without tiers, as most are; else None.
+    """
+
+    __slots__ = ("_minutes", "_rates", "_reachable", "_sizes", "_tiers", "card", "flat")
 
     def __init__(self, card: PriceCard) -> None:
         self.card = card
         self._sizes = sorted({0, *(tier.input_tokens_from or 0 for tier in card.tiers)})
         self._minutes = sorted({m for tier in card.tiers for m in (tier.utc_from_min, tier.utc_to_min) if m is not None})
         self._tiers = {tier.service_tier for tier in card.tiers}
-        self._flat = None if card.tiers else (_rates(prices_in_force(card, 0, 0)),)
+        self.flat = None if card.tiers else (_rates(prices_in_force(card, 0, 0)),)
         self._rates: dict[_Place, _Rates] = {}
         self._reachable: dict[_Place, tuple[_Rates, ...]] = {}
 
     def rates(self, input_tokens: int, terms: Terms) -> _Rates:
         """Return what is in force for so many input tokens. Raises PricingError."""
-        if self._flat is not None:
-            return self._flat[0]
+        if self.flat is not None:
+            return self.flat[0]
         place = self._place(input_tokens, terms)
         found = self._rates.get(place)
         if found is None:
@@ -207,9 +213,7 @@ class _Sheet:
         return found
 
     def reachable(self, input_tokens_max: int, terms: Terms) -> tuple[_Rates, ...]:
-        """Return all that may be in force for at most so many input tokens. Raises PricingError."""
-        if self._flat is not None:
-            return self._flat
+        """Return all that may be in force for at most so many input tokens, of a card with tiers. Raises PricingError."""
         place = self._place(input_tokens_max, terms)
         found = self._reachable.get(place)
         if found is None:
@@ -274,7 +278,7 @@ def _are_prices(prices: PriceParts) -> bool:
     return not named or (set(map(type, named)) == _INTS and min(named) >= 0 and max(named) <= PRICE_MAX)
 
 
-def _check_counts(*counts: int) -> None:
+def _check_counts(counts: tuple[int, ...]) -> None:
     for count in counts:
         if type(count) is not int or not 0 <= count <= COUNT_MAX:
             raise PricingError("a count is no whole number in its range")

@@ -1,15 +1,18 @@
 """A generation as its slot's item: at most 1,000 bytes as DynamoDB counts, so that each write costs one unit.
 
 What the key already says (account, lease, number, and so the id) is not stored again. Times are stored as they are in the noun.
+What no condition and no total looks at lies packed: how a call was asked in `asked`, which is written when its slot is opened,
+what answered it in `answer`, which is written when it is settled. Both are JSON arrays, in strings. As attributes of their own
+each of their values would be named, checked and billed in every write.
 """
 
-from itertools import compress
-from operator import ne
-from typing import cast
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from junctor.domain.call import Outcome
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Slot, SlotState
 from junctor.domain.money import NanoUsd
@@ -22,25 +25,72 @@ KEPT_S = 400 * 24 * 3600
 UPSTREAM_ID_MAX = 64
 """Bytes kept of a provider's own id of the generation; some are longer than a slot has room for."""
 
-_KEYED = ("id", "slot")
-_OTHERS = slice(3, None)
-"""All fields of a generation but the first: id and slot, which its key tells, and its state, which is written by itself."""
-_NAMES = Generation.__struct_fields__[_OTHERS]
-_STILL_OPEN: tuple[Condition, ...] = (Equals("state", SlotState.OPEN.value),)
+_OPEN: Final = SlotState.OPEN.value
+_STILL_OPEN: Final[tuple[Condition, ...]] = (Equals("state", _OPEN),)
+_SETTLED: Final = Set("state", SlotState.SETTLED.value)
 
 
-def item(generation: Generation) -> Item:
-    """Return a generation as its slot's item."""
-    fields = cast("dict[str, Value]", msgspec.to_builtins(generation))  # without what is as it is by default, None included
-    for name in _KEYED:
-        del fields[name]
-    fields.update(_place(generation.slot))
-    return fields
+class _Asked(Struct, frozen=True, array_like=True):
+    """How a call was asked. Its form is stored: a field may be added at the end, with a default, and none taken away."""
+
+    requested_model: str
+    started_at_ms: int
+    deadline_at_ms: int
+    streamed: bool
+
+
+class _Answer(Struct, frozen=True, array_like=True):
+    """What answered a call, and what it consumed: from `input_tokens` on, a Usage. Its form is stored, as that of `_Asked`."""
+
+    model: str
+    provider: str
+    endpoint: str
+    price_version: str
+    upstream_id: str
+    finish_reason: str | None
+    time_to_first_token_ms: int | None
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    estimated: bool
+    audio_input_tokens: int
+    audio_output_tokens: int
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+
+
+_NOWHERE: Final = ("", "", "", "")
+_encode: Final = msgspec.json.Encoder().encode
+_asked_in: Final = msgspec.json.Decoder(_Asked).decode
+_answer_in: Final = msgspec.json.Decoder(_Answer).decode
+
+
+def item(opened: Generation) -> Item:
+    """Return the item of a slot that is opened for a generation."""
+    place = opened.slot
+    partition, expires_at = _home(place.account, place.lease)
+    asked = _encode((opened.requested_model, opened.started_at_ms, opened.deadline_at_ms, opened.streamed))
+    return {
+        PARTITION: partition,
+        SORT: keys.slot_sort(place.number),
+        "ttl": expires_at,
+        "state": _OPEN,
+        "api_key": opened.api_key,
+        "hold_nanousd": opened.hold_nanousd,
+        "asked": asked.decode(),
+    }
 
 
 def generation_of(found: Item, place: Slot) -> Generation:
-    """Return the generation in a slot's item."""
-    return msgspec.convert({**found, "id": ids.generation_id(place), "slot": msgspec.to_builtins(place)}, Generation)
+    """Return the generation in a slot's item. Raises msgspec.DecodeError."""
+    told = msgspec.structs.asdict(_asked_in(str(found["asked"])))
+    if "answer" in found:
+        answer = _answer_in(str(found["answer"]))
+        told |= msgspec.structs.asdict(answer) | {"finish_reason": answer.finish_reason or ""}
+    named = {"id": ids.generation_id(place), "slot": msgspec.to_builtins(place)}
+    return msgspec.convert({**found, **told, **named}, Generation)
 
 
 def state_of(found: Item) -> SlotState:
@@ -89,12 +139,20 @@ def was_used(found: Item) -> bool:
     return "api_key" in found
 
 
-def ending(opened: Generation, ended: Generation) -> tuple[tuple[Condition, ...], tuple[Change, ...]]:
-    """Return the update that ends a slot which is still OPEN: only what differs from how it was opened is written."""
-    old, new = msgspec.structs.astuple(opened)[_OTHERS], msgspec.structs.astuple(ended)[_OTHERS]
-    differ = tuple(map(ne, old, new))
-    changes = map(Set, compress(_NAMES, differ), compress(new, differ))
-    return _STILL_OPEN, (Set("state", ended.state.value), *changes)
+def ending(opened: Generation, outcome: Outcome, now_ms: int) -> tuple[tuple[Condition, ...], tuple[Change, ...]]:
+    """Return the update that ends a slot which is still OPEN: at what it cost, which raises a hold that was lower.
+
+    That it is covered by the lease, its owner must have seen to.
+    """
+    cost = outcome.cost_nanousd
+    changes: tuple[Change, ...] = (Set("cost_nanousd", cost), Set("ended_at_ms", now_ms))
+    if cost > opened.hold_nanousd:
+        changes += (Set("hold_nanousd", cost),)
+    if outcome.state is SlotState.SETTLED:
+        changes += _SETTLED, Set("answer", _answer(outcome))
+    else:
+        changes += (Set("state", outcome.state.value),)
+    return _STILL_OPEN, changes
 
 
 class Bill(Struct, frozen=True, kw_only=True):
@@ -113,5 +171,28 @@ def bill_of(found: Item) -> Bill:
 
 def _place(place: Slot) -> dict[str, Value]:
     """Return a slot's key, and when its item may be swept: all of a lease's at the same time."""
-    key = keys.slot(place)
-    return {PARTITION: key.partition, SORT: key.sort, "ttl": ids.made_at_ms(place.lease) // 1000 + KEPT_S}
+    partition, expires_at = _home(place.account, place.lease)
+    return {PARTITION: partition, SORT: keys.slot_sort(place.number), "ttl": expires_at}
+
+
+@lru_cache(maxsize=keys.LEASES_KEPT)
+def _home(account: str, lease: str) -> tuple[str, int]:
+    """Return what the items of all slots of a lease have in common: their partition, and when they may be swept."""
+    return keys.slot(Slot(account, lease, 0)).partition, ids.made_at_ms(lease) // 1000 + KEPT_S
+
+
+def _answer(outcome: Outcome) -> str:
+    """Pack what answered a call, as `_Answer` is read: a tuple, as making a struct for this takes longer than writing it."""
+    served = outcome.candidate
+    at = (served.endpoint.model, served.endpoint.provider, served.endpoint.id, served.price.version) if served else _NOWHERE
+    upstream_id, reason = _shown(outcome.upstream_id or ""), outcome.finish_reason
+    told = (*at, upstream_id, reason, outcome.time_to_first_token_ms, *msgspec.structs.astuple(outcome.usage))
+    return _encode(told).decode()
+
+
+def _shown(upstream_id: str) -> str:
+    """Cut a provider's id to what is kept of it: what cannot be shown is left out, as JSON would write it six times as long."""
+    if upstream_id.isascii() and upstream_id.isprintable():
+        return upstream_id[:UPSTREAM_ID_MAX]
+    printable = "".join(filter(str.isprintable, upstream_id))
+    return printable.encode()[:UPSTREAM_ID_MAX].decode(errors="ignore")

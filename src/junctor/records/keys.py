@@ -1,5 +1,7 @@
 """The keys of every item: nowhere else is a key string built. An account's items begin with the account."""
 
+from functools import lru_cache
+
 from junctor.domain.lease import Slot
 from junctor.ports.table import PARTITION, SORT, Key
 
@@ -13,6 +15,8 @@ STATEMENT_PREFIX = "STATEMENT#"
 ORGANISATIONS_PREFIX = "ORGS#"
 MEMBER_PREFIX, WORKSPACE_PREFIX, API_KEY_PREFIX = "MEMBER#", "WORKSPACE#", "APIKEY#"
 OVERLAY_PREFIX = "RECORD#"
+LEASES_KEPT = 1_024
+"""Leases whose slots' partition is remembered: each slot of a lease is written twice."""
 
 
 def api_key(lookup_id: str) -> Key:
@@ -47,7 +51,17 @@ def lease(account_id: str, lease_id: str) -> Key:
 
 def slot(place: Slot) -> Key:
     """Return where a slot lies: the slots of one lease are one partition, in order."""
-    return Key(f"{_account(place.account)}#L#{place.lease}", f"{SLOT_PREFIX}{place.number:06d}")
+    return Key(_slots(place.account, place.lease), slot_sort(place.number))
+
+
+def slot_sort(number: int) -> str:
+    """Return what a slot is sorted by among its lease's."""
+    return f"{SLOT_PREFIX}{number:06d}"
+
+
+@lru_cache(maxsize=LEASES_KEPT)
+def _slots(account_id: str, lease_id: str) -> str:
+    return f"{_account(account_id)}#L#{lease_id}"
 
 
 def purse(account_id: str, purse_id: str) -> Key:

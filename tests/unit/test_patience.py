@@ -1,0 +1,128 @@
+"""For how long an answer waits for the store: as asyncio.timeout has it, with one timer for all waits."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from junctor.ledger.patience import Patience
+from tests.support.virtual_loop import run_virtual
+
+LONG_S = 2.0
+
+
+async def waiting(patience: Patience, takes_s: float, *, after_s: float = 0.0) -> str:
+    """Wait for something that takes so long, and tell how it went and when that was known."""
+    await asyncio.sleep(after_s)
+    try:
+        with patience.wait(LONG_S):
+            await asyncio.sleep(takes_s)
+    except TimeoutError:
+        how = "ran out"
+    else:
+        how = "came"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    return f"{how} at {asyncio.get_running_loop().time():.1f}"
+
+
+def play(scenario: Coroutine[Any, Any, None]) -> None:
+    """Play a scenario; nothing may be left running at its end."""
+
+    async def main() -> None:
+        await scenario
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run_virtual(main())
+
+
+def test_each_wait_ends_at_its_own_time() -> None:
+    """An answer would be held back by a slow store for longer than it should, or be given up too early."""
+
+    async def scenario() -> None:
+        patience = Patience()
+        told = await asyncio.gather(
+            waiting(patience, 100.0),
+            waiting(patience, 0.5, after_s=0.5),
+            waiting(patience, 100.0, after_s=0.7),
+            waiting(patience, 1.9, after_s=1.0),
+            waiting(patience, 100.0, after_s=1.5),
+        )
+        assert list(told) == ["ran out at 2.0", "came at 1.0", "ran out at 2.7", "came at 2.9", "ran out at 3.5"]
+        await asyncio.sleep(10)
+        assert await waiting(patience, 100.0) == "ran out at 15.5"
+
+    play(scenario())
+
+
+def test_many_waits_keep_one_timer_and_are_forgotten() -> None:
+    """A busy server would keep every settlement of its life in memory, or set a timer for each."""
+
+    async def scenario() -> None:
+        patience, timers = Patience(), set[object]()
+        for _ in range(1_000):
+            assert (await waiting(patience, 0.001)).startswith("came")
+            timers.add(patience._timer)
+            assert len(patience._waits) == 1
+        assert len(timers) == 1
+        await asyncio.sleep(LONG_S)
+        assert not patience._waits
+        assert patience._timer is None
+
+    play(scenario())
+
+
+@pytest.mark.parametrize("left_s", [0.5, LONG_S])
+def test_a_caller_who_leaves_is_not_taken_for_a_wait_that_ran_out(left_s: float) -> None:
+    """A caller who hangs up would be answered, and his task go on without him."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(waiting(Patience(), 100.0))
+        await asyncio.sleep(0)
+        loop.call_at(left_s, task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert loop.time() == left_s
+
+    play(scenario())
+
+
+def test_a_wait_within_a_shorter_timeout_leaves_that_its_own() -> None:
+    """A deadline that comes first would be told as a slow store."""
+
+    async def scenario() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(waiting(Patience(), 100.0), 1.0)
+        told: list[str] = []
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                told.append(await waiting(Patience(), 100.0))
+        assert told == []  # it did not take the deadline for its own end
+        assert asyncio.get_running_loop().time() == 2.0
+
+    play(scenario())
+
+
+def test_what_came_as_the_wait_ran_out_is_no_cancellation() -> None:
+    """A task would stay marked as cancelled, and its next timeout be taken for somebody's cancellation."""
+
+    async def scenario() -> None:
+        async def deaf() -> None:
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                return
+
+        task = asyncio.current_task()
+        assert task is not None
+        with Patience().wait(LONG_S):
+            await deaf()
+        assert task.cancelling() == 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await asyncio.sleep(100)
+
+    play(scenario())
