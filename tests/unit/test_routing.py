@@ -15,11 +15,11 @@ from tests.support.routes import CARD, NOW_S, TURNS, call, card, endpoint, healt
 FREE = "lab/model:free"
 
 
-def test_at_most_three_are_tried_and_the_rest_is_named() -> None:
+def test_at_most_four_are_tried_and_the_rest_is_named() -> None:
     """A call could walk through sixty providers, or an endpoint vanish from its own report."""
-    found = plan(world(*map(endpoint, "abcde")))
-    assert len(found.candidates) == routing.CANDIDATES_MAX == 3
-    assert {*tried(found), *left_out(found)} == set("abcde")
+    found = plan(world(*map(endpoint, "abcdef")))
+    assert len(found.candidates) == routing.CANDIDATES_MAX == 4
+    assert {*tried(found), *left_out(found)} == set("abcdef")
     assert set(left_out(found).values()) == {"BEYOND_FALLBACK_LIMIT"}
 
 
@@ -83,10 +83,10 @@ def test_fallback_models_come_after_all_endpoints_of_the_first() -> None:
         plan(snapshots, call(models=("lab/nobody",)))
 
 
-def test_each_model_has_three_places() -> None:
+def test_each_model_has_four_places() -> None:
     """A fallback model would never be reached where the first has many dying endpoints."""
-    found = plan(world(*map(endpoint, "abcd"), *(endpoint(name, "lab/next") for name in "wxyz")), call(models=("lab/next",)))
-    assert [candidate.endpoint.model for candidate in found.candidates] == ["lab/model"] * 3 + ["lab/next"] * 3
+    found = plan(world(*map(endpoint, "abcde"), *(endpoint(name, "lab/next") for name in "vwxyz")), call(models=("lab/next",)))
+    assert [candidate.endpoint.model for candidate in found.candidates] == ["lab/model"] * 4 + ["lab/next"] * 4
 
 
 def test_a_model_that_the_key_may_not_use_is_left_out() -> None:
@@ -158,15 +158,15 @@ def test_a_variant_may_not_contradict_the_preferences() -> None:
 def test_models_may_be_sorted_together() -> None:
     """A caller who takes any of several models at the best price would pay for the first."""
     snapshots = world(
-        *(endpoint(name) for name in "abcd"),
+        *(endpoint(name) for name in "abcde"),
         *(endpoint(name, "lab/next") for name in "wx"),
-        prices={name: card(100 * place) for place, name in enumerate("awbxcd", 1)},
+        prices={name: card(100 * place) for place, name in enumerate("awbxcde", 1)},
     )
     wish = {"sort": Sort(SortBy.PRICE, Partition.NONE)}
     found = plan(snapshots, call(models=("lab/next",), prefer=wish))
-    assert (tried(found), left_out(found)) == (["a", "w", "b", "x", "c"], {"d": "BEYOND_FALLBACK_LIMIT"})
+    assert (tried(found), left_out(found)) == (["a", "w", "b", "x", "c", "d"], {"e": "BEYOND_FALLBACK_LIMIT"})
     apart = plan(snapshots, call(models=("lab/next",), prefer={"sort": Sort(SortBy.PRICE)}))
-    assert tried(apart) == ["a", "b", "c", "w", "x"]
+    assert tried(apart) == ["a", "b", "c", "d", "w", "x"]
 
 
 @pytest.mark.parametrize(
