@@ -29,7 +29,7 @@ async def test_honest_callers_are_answered_beside_rapid_resets(caplog: pytest.Lo
     async with listener({PATH: Route(answer)}) as heard, asyncio.timeout(6 * PATIENCE_S):
         attack = asyncio.create_task(hostile(heard.port, RESETS))
         seen = await honest(heard.target, lambda: not attack.done(), 4)
-        told = await attack
+        await attack
         assert await heard.gate.empty(PATIENCE_S)
         async with grpc.aio.insecure_channel(heard.target) as channel:
             call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PATH)
@@ -37,5 +37,4 @@ async def test_honest_callers_are_answered_beside_rapid_resets(caplog: pytest.Lo
     assert seen.failed == {}
     assert seen.taken_ms
     assert begun == len(seen.taken_ms) + 1, "a call without a request was begun"
-    assert told["streams refused by the core"] > 0
     assert [record.getMessage() for record in caplog.records] == []
