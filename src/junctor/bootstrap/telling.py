@@ -1,11 +1,19 @@
-"""What does a server say of its listeners, once for all of its processes? Without grpc, as who leads them says it."""
+"""The log of a server, and what it says of its listeners, once for all of its processes: without grpc, as their leader is."""
 
 import ipaddress
+import sys
 
+from junctor.adapters.telemetry.lines import LineTelemetry
+from junctor.ports.ambient import Clock
 from junctor.ports.telemetry import Telemetry
 from junctor.settings import PREFIX, Address, Settings
 
 EXPOSED = f"plain text beyond this machine: set {PREFIX}TLS_CERT, or {PREFIX}PLAIN_TEXT=on if TLS ends in front of this"
+
+
+def open_log(settings: Settings, clock: Clock) -> LineTelemetry:
+    """Open the log that the settings name, else write to standard error. Raises OSError."""
+    return LineTelemetry.to_file(settings.log, clock) if settings.log else LineTelemetry(sys.stderr, clock)
 
 
 def tell_listening(telemetry: Telemetry, settings: Settings, port: int, admin_port: int) -> None:

@@ -12,14 +12,13 @@ from junctor.adapters.local import process, weights
 from junctor.adapters.local.process import LocalModel, LocalModelError
 from junctor.adapters.local.weights import WeightsError
 from junctor.adapters.system.ambient import SystemClock
-from junctor.adapters.telemetry.lines import LineTelemetry
 from junctor.bootstrap import native, quick
 from junctor.bootstrap.core import Core, open_core
 from junctor.bootstrap.discovered import Discovery
 from junctor.bootstrap.local_secrets import first_key, operator_key, peppers
 from junctor.bootstrap.problems import Problem, as_problem
 from junctor.bootstrap.stop import Stop
-from junctor.bootstrap.telling import EXPOSED, exposed
+from junctor.bootstrap.telling import EXPOSED, exposed, open_log
 from junctor.domain.money import NanoUsd
 from junctor.settings import DEFAULT_TARGET, FIRST_KEY_FILE, PREFIX, Address, Settings, data_dir
 from junctor.settings import Store as StoreKind
@@ -77,7 +76,7 @@ async def _up(settings: Settings, voice: Voice) -> int:
     stop.listen()
     with as_problem():
         clock = SystemClock()
-        telemetry = LineTelemetry.to_file(settings.log, clock) if settings.log else LineTelemetry(sys.stderr, clock)
+        telemetry = open_log(settings, clock)
         core = await open_core(settings, os.environ, peppers(settings), telemetry)
     quick.started()
     try:

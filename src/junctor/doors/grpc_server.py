@@ -8,7 +8,6 @@ watch the health never end by themselves and are not waited for.
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from msgspec import Struct
 
+from junctor.doors.addresses import AddressError, refused
 from junctor.doors.grpc_calls import Routes, handlers
 from junctor.doors.rpc.gate import Gate
 
@@ -65,10 +65,6 @@ class Service(NamedTuple):
 
     name: str
     routes: Routes
-
-
-class AddressError(Exception):
-    """The address cannot be listened on; the text says why."""
 
 
 class GrpcServer:
@@ -150,8 +146,7 @@ class GrpcServer:
                 asyncio.Protocol, terms.host, terms.port, reuse_port=terms.reuse_port, start_serving=False
             )
         except OSError as error:
-            reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "no such address"
-            raise AddressError(f"{terms.host}:{terms.port} cannot be listened on: {reason}") from error
+            raise refused(f"{terms.host}:{terms.port}", error) from error
         server.close()
         await server.wait_closed()
 

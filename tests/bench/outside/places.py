@@ -5,8 +5,6 @@ package pinned and checked by hash. Installing them asks the package indexes tha
 be had is said to be missing, and the rest goes on without it.
 """
 
-import hashlib
-import platform
 import shutil
 import subprocess
 import sys
@@ -14,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import platformdirs
 from msgspec import Struct
 
-from tests.support.engines.__main__ import alone, run
-from tests.support.engines.places import Place
+from tests.support.engines.__main__ import make, run
+from tests.support.engines.places import Place, place
 
 LITELLM, PORTKEY, PY_SPY = "litellm", "portkey", "py-spy"
 _HERE = Path(__file__).parent
+_KIND = "bench"
 _PORTKEY_FILES = ("package.json", "package-lock.json")
 
 
@@ -52,26 +50,24 @@ def portkey() -> Program:
     for name in ("node", "npm"):
         if shutil.which(name) is None:
             raise MissingError(f"{PORTKEY} is left out: {name} is not here")
-    files = [(_HERE / PORTKEY / name).read_bytes() for name in _PORTKEY_FILES]
+    files = [(_HERE / PORTKEY / name).read_text(encoding="utf-8") for name in _PORTKEY_FILES]
     version: str = msgspec.json.decode(files[0])["dependencies"]["@portkey-ai/gateway"]
-    place = _place(PORTKEY, "node_modules/@portkey-ai/gateway/build/start-server.js", b"".join(files))
-    return Program(version, place, _install_portkey)
+    start = "node_modules/@portkey-ai/gateway/build/start-server.js"
+    return Program(version, place(_KIND, PORTKEY, start, "".join(files)), _install_portkey)
 
 
 def installed(program: Program) -> Place:
     """Install a program unless it is here. Raises MissingError."""
-    place = program.place
-    with alone(place):
-        if not place.installed:
-            print(f"installing {place.name} {program.version}, once, in the user's cache", file=sys.stderr)
-            shutil.rmtree(place.folder, ignore_errors=True)
-            place.folder.mkdir()
-            try:
-                program.install(place)
-            except (OSError, subprocess.SubprocessError) as problem:
-                raise MissingError(f"{place.name} could not be installed: {type(problem).__name__}") from None
-            place.mark.touch()
-    return place
+
+    def install(where: Place) -> None:
+        print(f"installing {where.name} {program.version}, once, in the user's cache", file=sys.stderr)
+        try:
+            program.install(where)
+        except (OSError, subprocess.SubprocessError) as problem:
+            raise MissingError(f"{where.name} could not be installed: {type(problem).__name__}") from None
+
+    make(program.place, install)
+    return program.place
 
 
 def pinned(requirements: str) -> str:
@@ -81,28 +77,22 @@ def pinned(requirements: str) -> str:
 
 def _python(name: str, program: str) -> Program:
     version = pinned((_HERE / f"requirements-{name}.in").read_text(encoding="utf-8"))
-    return Program(version, _place(name, program, _locked(name).read_bytes() + sys.version.encode()), _install_python)
-
-
-def _place(name: str, program: str, made_of: bytes) -> Place:
-    machine = f"{platform.system()} {platform.machine()}\n"
-    digest = hashlib.sha256(machine.encode() + made_of).hexdigest()[:16]
-    folder = platformdirs.user_cache_path("junctor", appauthor=False) / "bench" / f"{name}-{digest}"
-    return Place(name, folder, folder / program)
+    made_of = _locked(name).read_text(encoding="utf-8") + sys.version
+    return Program(version, place(_KIND, name, program, made_of), _install_python)
 
 
 def _locked(name: str) -> Path:
     return _HERE / f"requirements-{name}.txt"
 
 
-def _install_python(place: Place) -> None:
+def _install_python(where: Place) -> None:
     """Make a virtual environment; pip compiles all modules when it installs them."""
-    run(sys.executable, "-m", "venv", str(place.folder / "venv"))
-    pip = (str(place.folder / "venv/bin/python"), "-m", "pip", "install", "-q", "--require-hashes")
-    run(*pip, "-r", str(_locked(place.name)))
+    run(sys.executable, "-m", "venv", str(where.folder / "venv"))
+    pip = (str(where.folder / "venv/bin/python"), "-m", "pip", "install", "-q", "--require-hashes")
+    run(*pip, "-r", str(_locked(where.name)))
 
 
-def _install_portkey(place: Place) -> None:
+def _install_portkey(where: Place) -> None:
     for name in _PORTKEY_FILES:
-        shutil.copy(_HERE / PORTKEY / name, place.folder)
-    run("npm", "ci", "--prefix", str(place.folder), "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+        shutil.copy(_HERE / PORTKEY / name, where.folder)
+    run("npm", "ci", "--prefix", str(where.folder), "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")

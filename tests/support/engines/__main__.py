@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.support.engines.places import (
     CRATE,
@@ -37,20 +38,31 @@ def main() -> int:
             status = 1 if required() else status
             continue
         began = time.monotonic()
-        with alone(place):
-            if place.installed:
-                print(f"{name} is here")
-                continue
-            shutil.rmtree(place.folder, ignore_errors=True)
-            place.folder.mkdir()
-            STEPS[name](place)
-            place.mark.touch()
-        print(f"{name} was installed in {time.monotonic() - began:.0f} s")
+        made = make(place, STEPS[name])
+        print(f"{name} was installed in {time.monotonic() - began:.0f} s" if made else f"{name} is here")
     return status
 
 
+def make(place: Place, step: Callable[[Place], None]) -> bool:
+    """Make what is not there yet, from nothing, and tell whether it was not. Raises what the step raises."""
+    with _alone(place):
+        if place.installed:
+            return False
+        shutil.rmtree(place.folder, ignore_errors=True)
+        place.folder.mkdir()
+        step(place)
+        place.mark.touch()
+        return True
+
+
+def run(*command: str, within: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
+    """Run a step, with these variables beside its own. Raises CalledProcessError or TimeoutExpired."""
+    around = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **(environment or {})}
+    subprocess.run(command, stdin=subprocess.DEVNULL, cwd=within, env=around, timeout=LONGEST_S, check=True)
+
+
 @contextmanager
-def alone(place: Place) -> Iterator[None]:
+def _alone(place: Place) -> Iterator[None]:
     """Keep a second installation of the same engine waiting."""
     place.folder.parent.mkdir(parents=True, exist_ok=True)
     with place.folder.with_suffix(".lock").open("w") as lock:
@@ -66,12 +78,6 @@ def _install_ministack(place: Place) -> None:
 def _install_dynoxide(place: Place) -> None:
     chosen = ("--version", CRATE_VERSION, "--no-default-features", "--features", CRATE_FEATURES, "--locked")
     run("cargo", "install", "--quiet", CRATE, *chosen, "--root", str(place.folder))
-
-
-def run(*command: str) -> None:
-    """Run a step. Raises CalledProcessError or TimeoutExpired."""
-    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, timeout=LONGEST_S, check=True)
 
 
 STEPS: dict[str, Callable[[Place], None]] = {"ministack": _install_ministack, "dynoxide": _install_dynoxide}

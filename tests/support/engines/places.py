@@ -48,12 +48,12 @@ class Place(Struct, frozen=True):
 
 def ministack() -> Place:
     """Return the place of ministack: a virtual environment of its own, as it pins botocore."""
-    return _place("ministack", "venv/bin/python", REQUIREMENTS.read_text(encoding="utf-8"))
+    return place("engines", "ministack", "venv/bin/python", REQUIREMENTS.read_text(encoding="utf-8"))
 
 
 def dynoxide() -> Place:
     """Return the place of dynoxide, which is built by the Rust compiler found here."""
-    return _place("dynoxide", "bin/dynoxide", f"{CRATE} {CRATE_VERSION} {CRATE_FEATURES} {rustc()}")
+    return place("engines", "dynoxide", "bin/dynoxide", f"{CRATE} {CRATE_VERSION} {CRATE_FEATURES} {rustc()}")
 
 
 PLACES = {"ministack": ministack, "dynoxide": dynoxide}
@@ -76,17 +76,18 @@ def required() -> bool:
 
 def found(name: str) -> Place:
     """Return an installed engine's place; without it the running test is skipped, or fails where engines are required."""
-    place = PLACES[name]()
-    if not place.installed:
+    engine = PLACES[name]()
+    if not engine.installed:
         reason = f"{name} is not installed here: `{COMMAND}` installs it"
         if required():
             pytest.fail(reason)
         pytest.skip(reason)
-    return place
+    return engine
 
 
-def _place(name: str, program: str, made_of: str) -> Place:
+def place(kind: str, name: str, program: str, made_of: str) -> Place:
+    """Return where something of a kind lies that is made of these things, for this machine; `program` is what starts it."""
     machine = f"{platform.system()} {platform.machine()}"
     digest = hashlib.sha256(f"{machine}\n{made_of}".encode()).hexdigest()[:16]
-    folder = platformdirs.user_cache_path("junctor", appauthor=False) / "engines" / f"{name}-{digest}"
+    folder = platformdirs.user_cache_path("junctor", appauthor=False) / kind / f"{name}-{digest}"
     return Place(name, folder, folder / program)
