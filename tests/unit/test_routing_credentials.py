@@ -1,6 +1,7 @@
 """With which credential an endpoint is asked: drawn by weight among those that may be used, kept for a conversation."""
 
 from collections import Counter
+from itertools import permutations
 from typing import Any
 
 import msgspec
@@ -46,6 +47,28 @@ def test_credentials_are_drawn_by_weight_and_the_others_are_spare() -> None:
     assert found["KEY", "KEY_3", "KEY_2"] == pytest.approx(3 / 6 * 2 / 3, abs=0.03)
     assert found["KEY_2", "KEY", "KEY_3"] == pytest.approx(1 / 6 * 3 / 5, abs=0.03)
     assert {len(order) for order in found} == {3}
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_credentials_of_one_weight_are_drawn_alike(count: int) -> None:
+    """One of an organisation's accounts would run into its limits while another idles."""
+    names = [f"KEY_{number}" for number in range(count)]
+    found = shares(acme(*map(Credential, names)))
+    assert found.keys() == set(permutations(names))
+    for place in range(count):
+        for name in names:
+            share = sum(share for order, share in found.items() if order[place] == name)
+            assert share == pytest.approx(1 / count, abs=0.03)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_credential_that_comes_leaves_the_order_of_the_others(count: int) -> None:
+    """Each new account would send all conversations elsewhere, away from what is cached of them."""
+    names = [f"KEY_{number}" for number in range(count)]
+    before, after = (acme(*map(Credential, those)) for those in (names, [*names, "KEY_NEW"]))
+    for seed in range(200):
+        first, then = asked(before, seed), asked(after, seed)
+        assert [name for name in (then.credential, *then.spare) if name != "KEY_NEW"] == [first.credential, *first.spare]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ Pure: chance is a number in the snapshots, so the same call and snapshots give t
 models that a call names is in its plan once, as candidate or as exclusion.
 """
 
-from junctor.policy.routing.planning import CANDIDATES_MAX, plan
+from junctor.policy.routing.ordering import CANDIDATES_MAX
+from junctor.policy.routing.planning import plan
 from junctor.policy.routing.prepared import price_in_force, service_tier
 
 __all__ = ["CANDIDATES_MAX", "plan", "price_in_force", "service_tier"]

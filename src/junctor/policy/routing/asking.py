@@ -34,7 +34,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     media: frozenset[str]
     outputs: frozenset[str]
     images: int
-    wished: tuple[str, ...]
+    wished: frozenset[str]
 
 
 def asked_of(spec: CompletionSpec) -> Asked:
@@ -61,11 +61,11 @@ def parameters(spec: CompletionSpec) -> frozenset[str]:
     return frozenset(name for name, value in values if _is_set(value))
 
 
-def _wished(spec: CompletionSpec) -> tuple[str, ...]:
+def _wished(spec: CompletionSpec) -> frozenset[str]:
     if not (spec.tools or spec.response_format or spec.reasoning):
-        return ()
+        return frozenset()
     names = ("tools", "response_format", "reasoning")
-    return tuple(name for name in names if _is_set(getattr(spec, name)))
+    return frozenset([name for name in names if _is_set(getattr(spec, name))])
 
 
 def _is_set(value: object) -> bool:

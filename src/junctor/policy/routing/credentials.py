@@ -7,6 +7,8 @@ Invariant: a credential that is cooling for an endpoint is not named while anoth
 named, so that the endpoint is tried last and not refused.
 """
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from junctor.domain.routing import Credential
@@ -14,32 +16,29 @@ from junctor.policy.routing import rendezvous
 
 
 class Held(Struct, frozen=True, gc=False):
-    """The credentials of one provider: their names, and for each its number with what a draw needs besides.
-
-    That is one over its weight in `turns`, and its name in `even`, which is empty where the weights are not all the same.
-    """
+    """The credentials of one provider: their names and numbers, and one over each one's weight, if not all weigh the same."""
 
     names: tuple[str, ...]
-    turns: tuple[tuple[int, float], ...]
-    even: tuple[tuple[int, str], ...]
+    numbers: tuple[int, ...]
+    means: tuple[float, ...]
 
 
 def held(provider: str, credentials: tuple[Credential, ...]) -> Held:
     """Return what a draw needs to know of a provider's credentials."""
     names = tuple(each.name for each in credentials)
-    numbers = [rendezvous.number(f"{provider}/{name}") for name in names]
-    turns = tuple((number, 1 / each.weight) for number, each in zip(numbers, credentials, strict=True))
+    numbers = tuple(rendezvous.number(f"{provider}/{name}") for name in names)
     even = len({each.weight for each in credentials}) <= 1
-    return Held(names, turns, tuple(zip(numbers, names, strict=True)) if even else ())
+    return Held(names, numbers, () if even else tuple(1 / each.weight for each in credentials))
 
 
 def drawn(all_: Held, cooling: frozenset[str], chosen_by: int) -> tuple[str, ...]:
     """Name the credentials that may be used, in the order in which they are to be."""
-    if all_.even:
-        names = rendezvous.order(chosen_by, all_.even)
-    else:
-        waits = rendezvous.waits(chosen_by, all_.turns)
+    names: Sequence[str]
+    if all_.means:
+        waits = rendezvous.waits(chosen_by, zip(all_.numbers, all_.means, strict=True))
         names = [name for _, name in sorted(zip(waits, all_.names, strict=True))]
+    else:
+        names = rendezvous.order(chosen_by, all_.numbers, all_.names)
     if cooling:
         names = [name for name in names if name not in cooling] or names
     return tuple(names)

@@ -65,6 +65,8 @@ def check_providers(call: Call, catalog: Catalog) -> None:
     preferences = call.preferences
     if not (preferences.order or preferences.only or preferences.ignore):
         return
+    if {*preferences.order, *(preferences.only or ()), *preferences.ignore} <= catalog.providers.keys():
+        return
     lists = (
         ("preferences.order", preferences.order),
         ("preferences.only.providers", preferences.only or ()),
@@ -76,8 +78,7 @@ def check_providers(call: Call, catalog: Catalog) -> None:
         for place, slug in enumerate(slugs)
         if slug not in catalog.providers
     ]
-    if unknown:
-        raise InvalidFieldError(*unknown)
+    raise InvalidFieldError(*unknown)
 
 
 def _preferred(call: Call) -> Iterator[tuple[str, Refuses]]:

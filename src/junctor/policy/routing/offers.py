@@ -6,7 +6,7 @@ charged. The order goes by the effective cost, which has on top what buying the 
 """
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, inf
 
 from msgspec import Struct
 
@@ -51,42 +51,46 @@ def offers(
     rows: Sequence[Row], call: Call, asked: Asked, snapshots: Snapshots, *, as_sorted: bool
 ) -> tuple[list[Offer], list[Exclusion]]:
     """Return the endpoints that have a price for the call and keep to its most, and the others with the reason."""
-    spec, now_ms, measured = call.spec, snapshots.now_ms, snapshots.health.endpoints
-    most = call.preferences.max_price
-    size = None if most is None else bounds.size(spec)
-    tokens_in, tokens_out, images = asked.input_tokens, asked.output_tokens * asked.answers, asked.images
-    sound = "audio" in asked.media or "audio" in asked.outputs
+    spec, preferences, now_ms = call.spec, call.preferences, snapshots.now_ms
+    measured = snapshots.health.endpoints or None
+    prefers = preferences.preferred_min_throughput is not None or preferences.preferred_max_latency_ms is not None
+    wished, needed = asked.wished, asked.input_tokens + asked.max_tokens
+    # As floats, like the prices: whole numbers are exact in them, and nothing is converted at each endpoint.
+    tokens_in, tokens_out, images = float(asked.input_tokens), float(asked.output_tokens * asked.answers), float(asked.images)
+    # In a service tier nothing is usual: its prices are looked up.
+    usual = tokens_in if spec.service_tier is None else inf
     found: list[Offer] = []
     refused: list[Exclusion] = []
+    if spec.service_tier is not None or preferences.max_price is not None or "audio" in asked.media or "audio" in asked.outputs:
+        rows, refused = _affordable(rows, call, asked, now_ms)
     for row in rows:
         card = row.always or row.card_at(now_ms)
-        tier = None if spec.service_tier is None else service_tier(row.endpoint, spec)
-        if card is None or (tier is not None and tier not in card.tiers) or (sound and _is_untold(card, asked)):
+        if card is None:
             refused.append(Exclusion(row.endpoint, "PRICE_UNKNOWN"))
             continue
-        if most is not None and size is not None:
-            input_most = bounds.input_bound(size, row.endpoint.context_tokens)
-            if _exceeds(card.dearest(input_most, now_ms, tier), most):
-                refused.append(Exclusion(row.endpoint, "MAX_PRICE"))
-                continue
-        units = card.flat or card.units(tokens_in, now_ms, tier)
+        units = (
+            card.usual if usual < card.usual_below else card.units(asked.input_tokens, now_ms, service_tier(row.endpoint, spec))
+        )
         cost = _LEAST_PICOUSD + tokens_in * units.input + tokens_out * units.output + units.request + images * units.image
         rank = 0 if as_sorted else row.rank
-        health = measured.get(row.endpoint.id) if measured else None
+        if needed > row.context_tokens:
+            rank += ranks.TIGHT
+        if wished and not wished <= row.parameters:
+            rank += ranks.DROPPED * len(wished - row.parameters)
+        health = None if measured is None else measured.get(row.endpoint.id)
         if health is None:
             effective = cost * row.fee
             found.append(Offer(row, card, units, cost, effective, 1.0 / (effective * effective), rank))
             continue
-        cost -= tokens_in * health.cache_read_share * (units.input - units.cache_read)
+        cost -= tokens_in * health.cache_read_share * units.saved
         effective = cost * row.fee
         chance = health.success_probability / effective
         if health.open or (health.cooling and is_cooling(row, health)):
             rank += ranks.OPEN
-        elif not as_sorted:
-            if health.degraded:
-                rank += ranks.DEGRADED
-            if health.full:
-                rank += ranks.FULL
+        elif not as_sorted and (health.degraded or health.full):
+            rank += ranks.DEGRADED * health.degraded + ranks.FULL * health.full
+        if prefers and _misses(health, preferences):
+            rank += ranks.MISSED
         found.append(Offer(row, card, units, cost, effective, chance * chance * health.ramp, rank, health))
     return found, refused
 
@@ -96,18 +100,24 @@ def is_cooling(row: Row, health: EndpointHealth) -> bool:
     return bool(row.held.names) and health.cooling.issuperset(row.held.names)
 
 
-def demote(found: Sequence[Offer], asked: Asked, preferences: RoutingPreferences) -> None:
-    """Raise the rank of each offer that would serve the call less well than it asks."""
-    wished, needed = asked.wished, asked.input_tokens + asked.max_tokens
-    prefers = preferences.preferred_min_throughput is not None or preferences.preferred_max_latency_ms is not None
-    for offer in found:
-        if needed > offer.row.context_tokens:
-            offer.rank += ranks.TIGHT
-        for name in wished:
-            if name not in offer.row.parameters:
-                offer.rank += ranks.DROPPED
-        if prefers and offer.health is not None and _misses(offer.health, preferences):
-            offer.rank += ranks.MISSED
+def _affordable(rows: Sequence[Row], call: Call, asked: Asked, now_ms: int) -> tuple[list[Row], list[Exclusion]]:
+    """Return the endpoints that say what a service tier or sound costs and keep to the call's most, and the others."""
+    most = call.preferences.max_price
+    size = None if most is None else bounds.size(call.spec)
+    kept: list[Row] = []
+    refused: list[Exclusion] = []
+    for row in rows:
+        card, tier = row.always or row.card_at(now_ms), service_tier(row.endpoint, call.spec)
+        if card is None or (tier is not None and tier not in card.tiers) or _is_untold(card, asked):
+            refused.append(Exclusion(row.endpoint, "PRICE_UNKNOWN"))
+            continue
+        if most is not None and size is not None:
+            input_most = bounds.input_bound(size, row.endpoint.context_tokens)
+            if _exceeds(card.dearest(input_most, now_ms, tier), most):
+                refused.append(Exclusion(row.endpoint, "MAX_PRICE"))
+                continue
+        kept.append(row)
+    return kept, refused
 
 
 def _is_untold(card: Card, asked: Asked) -> bool:
@@ -115,14 +125,9 @@ def _is_untold(card: Card, asked: Asked) -> bool:
     return ("audio" in asked.media and not card.hears) or ("audio" in asked.outputs and not card.speaks)
 
 
-def _exceeds(units: Units, most: MaxPrice) -> bool:
-    pairs = (
-        (units.input, most.input_picousd),
-        (units.output, most.output_picousd),
-        (units.request, most.request_picousd),
-        (units.image, most.image_picousd),
-    )
-    return any(bound is not None and price > bound for price, bound in pairs)
+def _exceeds(prices: Sequence[float], most: MaxPrice) -> bool:
+    limits = (most.input_picousd, most.output_picousd, most.request_picousd, most.image_picousd)
+    return any(limit is not None and price > limit for price, limit in zip(prices, limits, strict=True))
 
 
 def _misses(health: EndpointHealth, preferences: RoutingPreferences) -> bool:

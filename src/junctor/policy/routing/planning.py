@@ -5,30 +5,21 @@ several models has asked for all of them: one that his key may not use is left o
 """
 
 from collections.abc import Sequence
-from typing import Final
-
-from msgspec import Struct
+from typing import TypeAlias
 
 from junctor.domain.call import Call, Snapshots
 from junctor.domain.catalog import Catalog
 from junctor.domain.errors import ModelNotAllowedError
 from junctor.domain.routing import Candidate, Exclusion, Partition, Plan, RoutingPreferences, SortBy
-from junctor.policy.routing import credentials, filters, offers, ordering, resolving, sticky
+from junctor.policy.routing import credentials, filters, offers, ordering, rendezvous, resolving, sticky
 from junctor.policy.routing.asking import Asked, asked_of
 from junctor.policy.routing.offers import Offer
-from junctor.policy.routing.ordering import Chance
+from junctor.policy.routing.ordering import CANDIDATES_MAX, Chance
 from junctor.policy.routing.prepared import Prepared, Row, prepared
 from junctor.policy.routing.resolving import Target
 
-CANDIDATES_MAX: Final = 4
-"""With three, of which each fails three calls in a hundred, a call in 18,000 is lost; with four one in 500,000 (012)."""
-
-
-class _Pool(Struct, frozen=True):
-    """Models whose endpoints are ordered together, and what they are sorted by, None if they are drawn."""
-
-    models: tuple[str, ...]
-    by: SortBy | None
+_Pool: TypeAlias = tuple[tuple[str, ...], SortBy | None]
+"""Models whose endpoints are ordered together, and what they are sorted by, None if they are drawn."""
 
 
 def plan(call: Call, snapshots: Snapshots) -> Plan:
@@ -45,12 +36,11 @@ def plan(call: Call, snapshots: Snapshots) -> Plan:
     asked, chance = asked_of(call.spec), Chance(snapshots.seed, sticky.conversation(call))
     allowed, excluded = _allowed(call, targets, snapshots.catalog)
     candidates: list[Candidate] = []
-    for pool in _pools(call, allowed):
-        rows, filtered = _rows(pool, call, asked, known)
-        found, unpriced = offers.offers(rows, call, asked, snapshots, as_sorted=pool.by is not None)
-        offers.demote(found, asked, call.preferences)
-        taken = _ordered(found, pool, call.preferences, chance)
-        candidates += [_candidate(offer, chance) for offer in taken]
+    for models, by in _pools(call, allowed):
+        rows, filtered = _rows(models, call, asked, known)
+        found, unpriced = offers.offers(rows, call, asked, snapshots, as_sorted=by is not None)
+        taken = _ordered(found, by, call.preferences, chance)
+        candidates += _candidates(taken, chance)
         excluded += filtered
         excluded += unpriced
         excluded += _left(found, taken, call)
@@ -73,32 +63,37 @@ def _allowed(call: Call, targets: Sequence[Target], catalog: Catalog) -> tuple[S
 def _pools(call: Call, targets: Sequence[Target]) -> list[_Pool]:
     sort = call.preferences.sort
     if sort is None:
-        return [_Pool((target.slug,), target.sort) for target in targets]
+        return [((target.slug,), target.sort) for target in targets]
     if sort.partition is Partition.NONE:
-        return [_Pool(tuple(target.slug for target in targets), sort.by)]
-    return [_Pool((target.slug,), sort.by) for target in targets]
+        return [(tuple(target.slug for target in targets), sort.by)]
+    return [((target.slug,), sort.by) for target in targets]
 
 
-def _rows(pool: _Pool, call: Call, asked: Asked, known: Prepared) -> tuple[list[Row], list[Exclusion]]:
+def _rows(models: tuple[str, ...], call: Call, asked: Asked, known: Prepared) -> tuple[list[Row], list[Exclusion]]:
     """Return the endpoints that pass all filters, and the others."""
     rows: list[Row] = []
     excluded: list[Exclusion] = []
-    for model in pool.models:
+    for model in models:
         served = known.served(model)
         excluded += served.excluded
         left: Sequence[Row] = served.rows
         for reason, refuses in filters.filters(call, asked, served):
-            excluded += [Exclusion(row.endpoint, reason) for row in left if refuses(row)]
-            left = [row for row in left if not refuses(row)]
+            kept: list[Row] = []
+            for row in left:
+                if refuses(row):
+                    excluded.append(Exclusion(row.endpoint, reason))
+                else:
+                    kept.append(row)
+            left = kept
         rows += left
     return rows, excluded
 
 
-def _ordered(found: Sequence[Offer], pool: _Pool, preferences: RoutingPreferences, chance: Chance) -> list[Offer]:
-    if pool.by is None and not preferences.order:
-        taken = ordering.drawn(found, chance, CANDIDATES_MAX, probing=preferences.allow_fallbacks)
+def _ordered(found: Sequence[Offer], by: SortBy | None, preferences: RoutingPreferences, chance: Chance) -> list[Offer]:
+    if by is None and not preferences.order:
+        taken = ordering.drawn(found, chance, probing=preferences.allow_fallbacks)
     else:
-        taken = _first_of_each(ordering.sorted_by(found, pool.by, preferences.order))
+        taken = _first_of_each(ordering.sorted_by(found, by, preferences.order))
     return taken if preferences.allow_fallbacks or preferences.order else taken[:1]
 
 
@@ -114,27 +109,31 @@ def _first_of_each(found: Sequence[Offer]) -> list[Offer]:
     return taken
 
 
-def _candidate(offer: Offer, chance: Chance) -> Candidate:
-    row = offer.row
-    names = row.held.names
-    if len(names) > 1:
-        names = _credentials(offer, chance)
-    return Candidate(
-        row.endpoint,
-        names[0] if names else None,
-        offer.card.card,
-        expected_nanousd=offer.expected_nanousd,
-        weight=offer.share,
-        spare=names[1:],
-        health=offer.health,
-    )
-
-
-def _credentials(offer: Offer, chance: Chance) -> tuple[str, ...]:
-    """Name the credentials to ask an endpoint with that has several, in order."""
-    kept = chance.conversation if sticky.caches(offer) else None
-    cooling = offer.health.cooling if offer.health else frozenset()
-    return credentials.drawn(offer.row.held, cooling, chance.of_seed if kept is None else kept)
+def _candidates(taken: Sequence[Offer], chance: Chance) -> list[Candidate]:
+    """Return the offers that have a place as what is to be tried, each with its credentials in order."""
+    found: list[Candidate] = []
+    of_seed: int | None = None
+    for offer in taken:
+        held, health, chosen_by = offer.row.held, offer.health, chance.conversation
+        names = held.names
+        if len(names) > 1:
+            if chosen_by is None or offer.units.turn is None:
+                if of_seed is None:
+                    of_seed = rendezvous.number(str(chance.seed))
+                chosen_by = of_seed
+            names = credentials.drawn(held, frozenset() if health is None else health.cooling, chosen_by)
+        found.append(
+            Candidate(
+                offer.row.endpoint,
+                names[0] if names else None,
+                offer.card.card,
+                expected_nanousd=offer.expected_nanousd,
+                weight=offer.share,
+                spare=names[1:],
+                health=health,
+            )
+        )
+    return found
 
 
 def _left(found: Sequence[Offer], taken: Sequence[Offer], call: Call) -> list[Exclusion]:

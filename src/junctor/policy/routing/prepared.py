@@ -7,6 +7,7 @@ PRICE_UNKNOWN where there is no price at any time, and PAID where the model is a
 
 from bisect import bisect_right
 from collections.abc import Mapping
+from math import inf
 from typing import Final
 
 import msgspec
@@ -15,7 +16,6 @@ from msgspec import Struct
 from junctor.domain.call import Snapshots
 from junctor.domain.catalog import Catalog, DataPolicy, Endpoint, PriceCard, PriceParts
 from junctor.domain.completion import CompletionSpec
-from junctor.domain.money import PicoUsd
 from junctor.domain.routing import Credential, Exclusion
 from junctor.policy import pricing
 from junctor.policy.routing import credentials, ranks, rendezvous
@@ -30,50 +30,68 @@ _PPM: Final = 1_000_000
 
 
 class Units(Struct, frozen=True):
-    """What each unit of one request costs; `cache_read` is `input` where the card names none."""
+    """What each unit of one request costs, in pico-USD: whole numbers, as floats since they only go into estimates.
 
-    input: PicoUsd
-    output: PicoUsd
-    cache_read: PicoUsd
-    request: PicoUsd
-    image: PicoUsd
+    `saved` is what a token of input costs less that is read from the cache: nothing where the card does not name that.
+    `turn` is what the draw of a conversation's endpoint asks of one: its number, and one over the weight that these prices give
+    it; None where the cache is read for no less, so that no conversation has to stay.
+    """
+
+    input: float
+    output: float
+    saved: float
+    request: float
+    image: float
+    turn: tuple[int, float] | None
 
 
 class Card:
     """A price card whose price is known, judged once.
 
-    `flat`: what units cost always, None where that depends on a request. `hears` and `speaks`: whether it says what sound costs
-    that is sent, or made: many sources leave it out, though it may be thirteen times the price of text.
+    `usual`: what units cost in a request of fewer than `usual_below` input tokens that asks for no service tier, at any time.
+    `hears` and `speaks`: whether it says what sound costs that is sent, or made: many sources leave it out, though it may be
+    thirteen times the price of text. `hashed` and `fee` are those of its endpoint (Row).
     """
 
-    __slots__ = ("_found", "_sizes", "_timed", "card", "flat", "hears", "speaks", "tiers")
+    __slots__ = ("_fee", "_found", "_hashed", "_sizes", "_timed", "card", "hears", "speaks", "tiers", "usual", "usual_below")
 
-    def __init__(self, card: PriceCard) -> None:
+    def __init__(self, card: PriceCard, hashed: int, fee: float) -> None:
         self.card = card
+        self._hashed = hashed
+        self._fee = fee
         self.tiers = frozenset(tier.service_tier for tier in card.tiers)
         self._sizes = sorted({tier.input_tokens_from for tier in card.tiers if tier.input_tokens_from is not None})
         self._timed = any(tier.utc_from_min is not None or tier.utc_to_min is not None for tier in card.tiers)
-        self.flat = None if card.tiers else _units(card.parts)
+        self.usual = self._units(pricing.prices_in_force(card, 0, 0))
+        self.usual_below = 0.0 if self._timed else float(min(self._sizes, default=inf))
         self.hears = card.parts.audio_input is not None or self.is_free
         self.speaks = card.parts.audio_output is not None or self.is_free
         self._found: dict[tuple[int, int, str | None], Units] = {}
 
     def units(self, input_tokens: int, at_ms: int, tier: str | None) -> Units:
         """Return what a request of so many input tokens costs, at an instant (Unix milliseconds), in a tier of the card."""
-        if self.flat is not None:
-            return self.flat
         place = (bisect_right(self._sizes, input_tokens), at_ms // 60_000 % 1_440 if self._timed else 0, tier)
         found = self._found.get(place)
         if found is None:
-            found = _units(pricing.prices_in_force(self.card, input_tokens, at_ms, tier))
+            found = self._units(pricing.prices_in_force(self.card, input_tokens, at_ms, tier))
             self._found[place] = found
         return found
 
-    def dearest(self, input_tokens_max: int, at_ms: int, tier: str | None) -> Units:
-        """Return the most that each unit may cost in a request of at most so many input tokens, in the standard service too."""
+    def dearest(self, input_tokens_max: int, at_ms: int, tier: str | None) -> tuple[float, ...]:
+        """Return the most that input, output, request and image may cost each, in a request of at most so many input tokens.
+
+        That is in the standard service, too.
+        """
         sizes = (0, *(size for size in self._sizes if size <= input_tokens_max))
         reached = [self.units(size, at_ms, asked) for size in sizes for asked in {tier, None}]
-        return Units(*map(max, zip(*map(msgspec.structs.astuple, reached), strict=True)))
+        prices = [(units.input, units.output, units.request, units.image) for units in reached]
+        return tuple(map(max, zip(*prices, strict=True)))
+
+    def _units(self, parts: PriceParts) -> Units:
+        given, made = float(parts.input or 0), float(parts.output or 0)
+        saved = 0.0 if parts.cache_read is None else given - parts.cache_read
+        turn = (self._hashed, ((given + made) * self._fee) ** 2) if saved > 0 else None
+        return Units(given, made, saved, float(parts.request or 0), float(parts.image_input or 0), turn)
 
     @property
     def is_free(self) -> bool:
@@ -85,8 +103,7 @@ class Row(Struct, frozen=True, kw_only=True, gc=False):
     """An endpoint that nothing speaks against before a call is known. `always` is its card, where it has one that never ends.
 
     `held` are the credentials that open it. `fee` is what its prices are multiplied by for what buying its provider's credits
-    costs. `rank` is what its provider gives it. `hashed` is a number that stands for it. `beyond` is its exclusion where others
-    go before it.
+    costs. `rank` is what its provider gives it. `beyond` is its exclusion where others go before it.
     """
 
     endpoint: Endpoint
@@ -102,12 +119,14 @@ class Row(Struct, frozen=True, kw_only=True, gc=False):
     output_tokens_max: int
     policy: DataPolicy
     rank: int
-    hashed: int
     beyond: Exclusion
 
     def card_at(self, now_ms: int) -> Card | None:
         """Return the card in force at an instant (Unix milliseconds), None if there is none."""
-        return self.always or _card_at(self.cards, now_ms)
+        for card in self.cards:
+            if price_in_force((card.card,), now_ms) is not None:
+                return card
+        return None
 
 
 class Served(Struct, frozen=True):
@@ -136,7 +155,7 @@ class Prepared:
         return (
             self.catalog is snapshots.catalog
             and self.credentials is snapshots.credentials
-            and self.dialects == snapshots.dialects
+            and (self.dialects is snapshots.dialects or self.dialects == snapshots.dialects)
         )
 
     def served(self, model: str) -> Served:
@@ -169,7 +188,8 @@ class Prepared:
             return "DIALECT_UNSUPPORTED"
         if provider.credentials and not present:
             return "CREDENTIALS_MISSING"
-        cards = tuple(Card(card) for card in self.catalog.prices.get(endpoint.id, ()) if pricing.is_known(card))
+        hashed, fee = rendezvous.number(endpoint.id), 1 + provider.purchase_fee_ppm / _PPM
+        cards = tuple(Card(card, hashed, fee) for card in self.catalog.prices.get(endpoint.id, ()) if pricing.is_known(card))
         if not cards:
             return "PRICE_UNKNOWN"
         if endpoint.model.endswith(FREE_VARIANT):
@@ -181,7 +201,7 @@ class Prepared:
             endpoint=endpoint,
             provider=endpoint.provider,
             held=credentials.held(endpoint.provider, present),
-            fee=1 + provider.purchase_fee_ppm / _PPM,
+            fee=fee,
             cards=cards,
             always=cards[0] if unbounded else None,
             parameters=frozenset(endpoint.parameters),
@@ -191,7 +211,6 @@ class Prepared:
             output_tokens_max=endpoint.output_tokens_max or _UNBOUNDED,
             policy=endpoint.data_policy or provider.data_policy,
             rank=ranks.AGGREGATOR if provider.aggregator else 0,
-            hashed=rendezvous.number(endpoint.id),
             beyond=Exclusion(endpoint, "BEYOND_FALLBACK_LIMIT"),
         )
 
@@ -224,18 +243,5 @@ def price_in_force(cards: tuple[PriceCard, ...], now_ms: int) -> PriceCard | Non
     return None
 
 
-def _card_at(cards: tuple[Card, ...], now_ms: int) -> Card | None:
-    for card in cards:
-        if price_in_force((card.card,), now_ms) is not None:
-            return card
-    return None
-
-
 def _common(sets: list[frozenset[str]]) -> frozenset[str]:
     return sets[0].intersection(*sets[1:]) if sets else frozenset()
-
-
-def _units(parts: PriceParts) -> Units:
-    given, made = parts.input or 0, parts.output or 0
-    read = given if parts.cache_read is None else parts.cache_read
-    return Units(given, made, read, parts.request or 0, parts.image_input or 0)

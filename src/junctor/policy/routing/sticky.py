@@ -20,7 +20,7 @@ from junctor.policy.routing.offers import Offer
 
 OPENING_CHARS: Final = 2_048
 """How much of each message of an opening names a conversation."""
-_NONE: Final = (0, inf)
+_NEVER: Final = (0, inf)
 """Stands for an endpoint that no conversation stays with."""
 _INSTRUCTIONS: Final = (Role.SYSTEM, Role.DEVELOPER)
 
@@ -33,20 +33,10 @@ def conversation(call: Call) -> int | None:
 
 def home(found: Sequence[Offer], number: int) -> int | None:
     """Return the place of the offer that a conversation stays with, among those that would be drawn first; None if none."""
-    those = [
-        (offer.row.hashed, ((units.input + units.output) * offer.row.fee) ** 2)
-        if (units := offer.units).cache_read < units.input and ((health := offer.health) is None or health.ramp >= 1)
-        else _NONE
-        for offer in found
-    ]
-    waits = rendezvous.waits(number, those)
+    turns = [offer.units.turn or _NEVER if (health := offer.health) is None or health.ramp >= 1 else _NEVER for offer in found]
+    waits = rendezvous.waits(number, turns)
     least = min(waits)
     return None if least == inf else waits.index(least)
-
-
-def caches(offer: Offer) -> bool:
-    """Tell whether an endpoint reads its cache for less than what is new."""
-    return offer.units.cache_read < offer.units.input
 
 
 def _name(call: Call) -> str | None:
