@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
-from junctor.adapters.tables.dynamodb_values import decode_item, decode_value, encode_item
+from junctor.adapters.tables.dynamodb_values import Attributes, AttributeValue, decode_item, decode_value, encode_item
 from junctor.adapters.tables.paging import place_of, start_of, token_of
 from junctor.adapters.tables.simulated import SimulatedStore
 from junctor.bootstrap import native
@@ -50,6 +50,7 @@ from junctor.ports.table import (
     Table,
     TableSpec,
     Update,
+    Value,
 )
 
 Json: TypeAlias = dict[str, Any]
@@ -134,7 +135,7 @@ class Stub:
         index = next((index for index in table.spec.indexes if index.name == asked.get("IndexName")), None)
         query = _query(asked)
         if "ExclusiveStartKey" in asked:
-            place = place_of(index, decode_item(asked["ExclusiveStartKey"]))
+            place = place_of(index, _item(asked["ExclusiveStartKey"]))
             assert place is not None
             query = msgspec.structs.replace(query, after=token_of(place))
         page = await table.query(query)
@@ -148,7 +149,7 @@ class Stub:
         return {"Items": items, "ConsumedCapacity": {"CapacityUnits": page.capacity.read_units}, **more}
 
     async def _put_item(self, asked: Json) -> Json:
-        return _written(await self._table(asked["TableName"]).put_new(decode_item(asked["Item"])))
+        return _written(await self._table(asked["TableName"]).put_new(_item(asked["Item"])))
 
     async def _update_item(self, asked: Json) -> Json:
         changes = _changes(asked)
@@ -175,7 +176,7 @@ class Stub:
 
     async def _batch_write_item(self, asked: Json) -> Json:
         ((name, entries),) = asked["RequestItems"].items()
-        capacity = await self._table(name).batch_put([decode_item(entry["PutRequest"]["Item"]) for entry in entries])
+        capacity = await self._table(name).batch_put([_item(entry["PutRequest"]["Item"]) for entry in entries])
         return {"ConsumedCapacity": [{"CapacityUnits": capacity.write_units}]}
 
 
@@ -245,13 +246,21 @@ async def _unknown(asked: Json) -> Json:
     raise RefusedError("UnknownOperationException")
 
 
+def _item(attributes: Json) -> Item:
+    return decode_item(msgspec.convert(attributes, Attributes))
+
+
+def _value(attribute: Json) -> Value:
+    return decode_value(msgspec.convert(attribute, AttributeValue))
+
+
 def _key(attributes: Json) -> Key:
     return Key(attributes[PARTITION]["S"], attributes[SORT]["S"])
 
 
 def _operation(kind: str, parts: Json) -> Operation:
     if kind == "Put":
-        return PutNew(decode_item(parts["Item"]))
+        return PutNew(_item(parts["Item"]))
     key, conditions = _key(parts["Key"]), tuple(_conditions(parts))
     if kind == "Update":
         return Update(key, conditions, tuple(_changes(parts)))
@@ -273,7 +282,7 @@ def _conditions(parts: Json) -> list[Condition]:
             found.append(Absent(names[clause["absent"]]))
         else:
             kind: type[Equals | AtLeast] = Equals if clause["sign"] == "=" else AtLeast
-            found.append(kind(names[clause["name"]], cast("Any", decode_value(values[clause["value"]]))))
+            found.append(kind(names[clause["name"]], cast("Any", _value(values[clause["value"]]))))
     return found
 
 
@@ -284,16 +293,16 @@ def _changes(parts: Json) -> list[Change]:
         for entry in entries.split(", "):
             name, *rest = entry.split()
             if verb == "SET":
-                found.append(Set(names[name], decode_value(values[rest[-1]])))
+                found.append(Set(names[name], _value(values[rest[-1]])))
             elif verb == "ADD":
-                found.append(Add(names[name], cast("int", decode_value(values[rest[-1]]))))
+                found.append(Add(names[name], cast("int", _value(values[rest[-1]]))))
             else:
                 found.append(Remove(names[name]))
     return found
 
 
 def _query(asked: Json) -> Query:
-    values = {placeholder: str(decode_value(value)) for placeholder, value in asked["ExpressionAttributeValues"].items()}
+    values = {placeholder: str(_value(value)) for placeholder, value in asked["ExpressionAttributeValues"].items()}
     partition, _, sort = asked["KeyConditionExpression"].partition(" AND ")
     wanted = _SORT_WANTED.fullmatch(sort)
     return Query(

@@ -30,6 +30,7 @@ from junctor.adapters.tables.dynamodb_sender import (
     UnansweredError,
 )
 from junctor.adapters.tables.dynamodb_signed import Patience, SignedSender
+from junctor.adapters.tables.dynamodb_values import AttributeValue
 from tests.support.certificates import self_signed
 from tests.support.scripted_upstream import (
     PATIENCE_S,
@@ -55,7 +56,7 @@ SOON = Patience(connect_s=PATIENCE_S, answer_s=0.2)
 PATIENT = Patience(connect_s=PATIENCE_S, answer_s=PATIENCE_S)
 FEW_BYTES = Limits(answer_bytes_max=100_000)
 BODY = b'{"Item":{"pk":{"S":"P"}},"ConsumedCapacity":{"TableName":"t","CapacityUnits":1}}'
-ANSWER = Answer(item={"pk": {"S": "P"}}, consumed_capacity=Counted(1.0))
+ANSWER = Answer(item={"pk": AttributeValue(text="P")}, consumed_capacity=Counted(1.0))
 GOOD_BYTES = head(200, {"content-type": "application/x-amz-json-1.0", "content-length": str(len(BODY))}) + BODY
 GOOD: list[Step] = [Send(GOOD_BYTES)]
 
@@ -121,6 +122,7 @@ async def test_a_request_is_dynamodbs_and_its_answer_is_read() -> None:
 READABLE: dict[str, Script] = {
     "in chunks": [Send(STREAM_HEAD), Send(chunk(BODY[:9])), Wait(0.01), Send(chunk(BODY[9:]) + chunk(b""))],
     "in pieces": [Send(GOOD_BYTES[:20]), Wait(0.01), Send(GOOD_BYTES[20:90]), Wait(0.01), Send(GOOD_BYTES[90:])],
+    "byte by byte": [step for at in range(len(GOOD_BYTES)) for step in (Send(GOOD_BYTES[at : at + 1]), Wait(0.0))],
     "with a sum": status(200, BODY, {"x-amz-crc32": str(zlib.crc32(BODY))}),
     "until its end": [Send(head(200) + BODY), Close()],
     "after a word": [Send(b"HTTP/1.1 100 Continue\r\n\r\n"), *GOOD],
@@ -147,6 +149,9 @@ CUT: dict[str, Script] = {
     "closed in a chunk": [Send(STREAM_HEAD + chunk(BODY)[:-9]), Close()],
     "not in chunks": [Send(STREAM_HEAD + b"nonsense\r\n"), Stall()],
     "one byte at a time": lambda _: drip(),
+    "an endless head": [Send(b"HTTP/1.1 200 OK\r\nx: "), *repeat(Send(b"x" * 10_000), 20), Stall()],
+    "longer than it said": [Send(head(200, {"content-length": "9"}) + BODY), Stall()],
+    "of two lengths": [Send(head(200, {"content-length": str(len(BODY)), "transfer-encoding": "chunked"}) + BODY), Stall()],
     "not http": [Send(b"220 mail.example ESMTP\r\n\r\n")],
     "another protocol": [Send(head(101, {"upgrade": "x", "connection": "upgrade"})), Stall()],
 }
@@ -228,7 +233,7 @@ async def test_a_refusal_carries_its_items() -> None:
     assert found is not None
     assert [(reason.code, reason.item) for reason in found] == [
         ("None", None),
-        ("ConditionalCheckFailed", {"pk": {"S": "P"}}),
+        ("ConditionalCheckFailed", {"pk": AttributeValue(text="P")}),
     ]
 
 

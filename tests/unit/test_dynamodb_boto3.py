@@ -21,16 +21,17 @@ from moto import mock_aws
 
 from junctor.adapters.tables.dynamodb_boto3 import explain
 from junctor.adapters.tables.dynamodb_sender import (
-    Attributes,
     ComplaintError,
     MalformedError,
     NeverSentError,
     SendError,
     UnansweredError,
 )
+from junctor.adapters.tables.dynamodb_values import Attributes, AttributeValue
 from tests.support.tables import fake_credentials, moto_sender
 
-OLD: Attributes = {"pk": {"S": "P"}, "raw": {"B": b"x"}}
+OLD = {"pk": {"S": "P"}, "raw": {"B": b"x"}}
+READ: Attributes = {"pk": AttributeValue(text="P"), "raw": AttributeValue(data=b"x")}
 
 
 def answer(code: object, status: int = 400, **more: object) -> ClientError:
@@ -70,14 +71,14 @@ def test_an_answer_is_handed_on_with_its_items() -> None:
     """The callers would not see what was in their way, nor why."""
     told = explain(answer("ConditionalCheckFailedException", Item=OLD))
     assert isinstance(told, ComplaintError)
-    assert (told.status, told.complaint.code, told.complaint.item) == (400, "ConditionalCheckFailedException", OLD)
+    assert (told.status, told.complaint.code, told.complaint.item) == (400, "ConditionalCheckFailedException", READ)
     reasons: list[Mapping[str, object]] = [{"Code": "None"}, {"Code": "ConditionalCheckFailed", "Item": OLD, "Message": "m"}]
     told = explain(answer("TransactionCanceledException", 503, CancellationReasons=reasons))
     assert isinstance(told, ComplaintError)
     assert told.complaint.cancellation_reasons is not None
     assert [(reason.code, reason.item) for reason in told.complaint.cancellation_reasons] == [
         ("None", None),
-        ("ConditionalCheckFailed", OLD),
+        ("ConditionalCheckFailed", READ),
     ]
     assert told.status == 503
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import pytest
 
 from junctor.adapters.tables.dynamodb import DynamoStore
@@ -10,7 +11,6 @@ from junctor.adapters.tables.dynamodb_calls import TRIES, Calls, LastingError, R
 from junctor.adapters.tables.dynamodb_create import create_table
 from junctor.adapters.tables.dynamodb_sender import (
     Answer,
-    Attributes,
     Complaint,
     ComplaintError,
     Counted,
@@ -23,6 +23,7 @@ from junctor.adapters.tables.dynamodb_sender import (
     UnansweredError,
     WantedKeys,
 )
+from junctor.adapters.tables.dynamodb_values import Attributes, AttributeValue
 from junctor.ports.table import (
     Add,
     ConflictError,
@@ -37,7 +38,7 @@ from tests.support.pipeline import PATIENCE_S
 from tests.support.tables import KEY, SAMPLE, done, item, refused
 from tests.support.virtual_loop import run_virtual
 
-OLD: Attributes = {"pk": {"S": "P"}}
+OLD: Attributes = {"pk": AttributeValue(text="P")}
 
 
 def told(code: str, status: int = 400, old: Attributes | None = None) -> ComplaintError:
@@ -182,7 +183,7 @@ def _store(*outcomes: "SendError | Answer | Callable[[Mapping[str, object]], Ans
 
 async def test_a_put_whose_first_try_was_applied_shows_ones_own_item() -> None:
     """A lease would be taken for another owner's, and its money lost until it expires."""
-    mine: Attributes = {"pk": {"S": "P"}, "sk": {"S": "S"}, "owner": {"S": "me"}}
+    mine = {name: AttributeValue(text=text) for name, text in (("pk", "P"), ("sk", "S"), ("owner", "me"))}
     store, sender = _store(told("ThrottlingException"), told("ConditionalCheckFailedException", old=mine))
     assert refused(await store.table(SAMPLE).put_new(item(owner="me"))).old == item(owner="me")
     assert len(sender.sent) == 2
@@ -213,7 +214,7 @@ async def test_what_a_batch_left_undone_is_sent_again() -> None:
     def get_one(request: Mapping[str, object]) -> Answer:
         first, *rest = _entries(request)
         left = {"test-sample": WantedKeys(rest)} if rest else {}  # type: ignore[arg-type] # keys are items
-        return Answer(responses={"test-sample": [first]}, unprocessed_keys=left)  # type: ignore[list-item] # the same
+        return Answer(responses={"test-sample": [msgspec.convert(first, Attributes)]}, unprocessed_keys=left)
 
     store, _ = _store(get_one)
     found = (await store.table(SAMPLE).batch_get([Key("P", str(number)) for number in range(5)])).items
@@ -278,7 +279,7 @@ def test_a_table_that_cannot_be_made_is_an_error() -> None:
 
 async def test_an_update_whose_answer_makes_no_sense_was_done() -> None:
     """A debit that was taken would be called a mistake of the caller's."""
-    strange: Attributes = {"pk": {"S": "P"}, "sk": {"S": "S"}, "sum": {"NS": ["1"]}}
+    strange = {"pk": AttributeValue(text="P"), "sk": AttributeValue(text="S"), "sum": AttributeValue()}
     store, _ = _store(Answer(attributes=strange))
     with pytest.raises(UnknownOutcomeError):
         await store.table(SAMPLE).update(KEY, [], [Add("count", 1)])

@@ -121,6 +121,13 @@ async def identity(looks: _Looks) -> AsyncIterator[Identity]:
     made.close()
 
 
+def present_id(identity: Identity) -> str:
+    """Return which key is used at present."""
+    standing = identity.present()
+    assert standing is not None
+    return standing.key.id
+
+
 async def looked(identity: Identity) -> None:
     """Wait until the thread has looked."""
     assert identity._looking is not None
@@ -130,8 +137,8 @@ async def looked(identity: Identity) -> None:
 async def test_many_callers_look_once_and_in_a_thread(identity: Identity, looks: _Looks) -> None:
     """Each of a thousand first calls would ask for keys, or all of them stand still meanwhile."""
     looks.may.clear()
-    impatient = asyncio.create_task(identity.standing(PATIENCE_S))
-    asked = [asyncio.create_task(identity.standing(PATIENCE_S)) for _ in range(5)]
+    impatient = asyncio.create_task(identity.found(PATIENCE_S))
+    asked = [asyncio.create_task(identity.found(PATIENCE_S)) for _ in range(5)]
     await asyncio.sleep(0)
     impatient.cancel()
     looks.may.set()
@@ -142,28 +149,28 @@ async def test_many_callers_look_once_and_in_a_thread(identity: Identity, looks:
 
 async def test_keys_are_renewed_beside_the_calls(identity: Identity, looks: _Looks, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys would end in use, or each call in the moment of renewal would wait for it, or fail with it."""
-    assert (await identity.standing(PATIENCE_S)).key.id == "1"
-    assert (await identity.standing(0)).key.id == "1"
+    assert (await identity.found(PATIENCE_S)).key.id == "1"
+    assert present_id(identity) == "1"
     assert looks.looked == 1
     identity._due = 0.0
     looks.may.clear()
     looks.fails = True
-    assert (await identity.standing(0)).key.id == "1"
+    assert present_id(identity) == "1"
     looks.may.set()
     await looked(identity)
     assert looks.looked == 2
     identity._due = 0.0
     looks.fails = False
-    assert (await identity.standing(0)).key.id == "1"
+    assert present_id(identity) == "1"
     await looked(identity)
-    assert (await identity.standing(0)).key.id == "3"
+    assert present_id(identity) == "3"
 
 
 async def test_a_look_that_takes_too_long_is_not_waited_for(identity: Identity, looks: _Looks) -> None:
     """Where keys are slow to come, calls would hang past their deadlines."""
     looks.may.clear()
     with pytest.raises(NeverSentError) as told:
-        await identity.standing(0.01)
+        await identity.found(0.01)
     assert not told.value.lasting
 
 
@@ -171,7 +178,7 @@ async def test_another_key_is_one_that_was_not_refused(
     identity: Identity, looks: _Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused key would be tried again for ever; or of many refused calls each would look."""
-    refused = await identity.standing(PATIENCE_S)
+    refused = await identity.found(PATIENCE_S)
     found = await asyncio.gather(*(identity.another(refused, PATIENCE_S) for _ in range(3)))
     assert {standing.key.id for standing in found if standing is not None} == {"2"}
     assert looks.looked == 2

@@ -10,15 +10,17 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import certifi
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from junctor.adapters.net.errors import NeverSentError
-from junctor.adapters.net.line import Line, Target
-from junctor.adapters.net.pool import Make
+from junctor.adapters.net.line import Target
+
+Protocol = TypeVar("Protocol", bound=asyncio.BaseProtocol)
 
 _HEAD_START_S = 0.25
 """How long one address is tried alone before the next one joins in, in seconds (RFC 8305, section 5)."""
@@ -32,19 +34,19 @@ class Dialer:
         self._context = _context(certifi.where())
         self._looking: dict[tuple[str, int], asyncio.Task[Sequence[AddrInfoType]]] = {}
 
-    async def __call__(self, target: Target, make: Make) -> Line:
-        """Connect. Raises NeverSentError."""
+    async def __call__(self, target: Target, make: Callable[[], Protocol]) -> Protocol:
+        """Connect, and make what speaks on the connection. Raises NeverSentError."""
         try:
             infos = _literal(target) or await self._look_up(target.host, target.port)
             connected = await start_connection(infos, happy_eyeballs_delay=_HEAD_START_S)
             context = None if target.tls_name is None else self._context
-            _, line = await asyncio.get_running_loop().create_connection(
+            _, made = await asyncio.get_running_loop().create_connection(
                 make, sock=connected, ssl=context, server_hostname=target.tls_name
             )
         # A name that cannot be written in the way of DNS is a ValueError, and so is a certificate for another one.
         except (OSError, ValueError):
             raise NeverSentError("no connection could be made") from None
-        return line
+        return made
 
     def close(self) -> None:
         """Look up no more."""

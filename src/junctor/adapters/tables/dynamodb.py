@@ -5,13 +5,14 @@ repeat. A put that was tried twice may come back refused with the caller's own i
 refusal cost is worked out here, since DynamoDB does not tell it.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from junctor.adapters.tables.dynamodb_calls import TRIES, Calls, RefusedCall
 from junctor.adapters.tables.dynamodb_create import create_table
 from junctor.adapters.tables.dynamodb_expressions import key_part, operation_parts, query_parts
-from junctor.adapters.tables.dynamodb_sender import Answer, Attributes, Sender, WantedKeys
-from junctor.adapters.tables.dynamodb_values import decode_item, encode_item
+from junctor.adapters.tables.dynamodb_sender import Answer, Sender, WantedKeys
+from junctor.adapters.tables.dynamodb_values import Attributes, decode_item, encode_item
 from junctor.adapters.tables.paging import check_query, place_of, start_of, token_of
 from junctor.adapters.tables.rules import write_units
 from junctor.adapters.tables.values import check_batch, check_key, check_operation, check_transaction, table_token
@@ -78,6 +79,7 @@ class DynamoTable:
         self._calls = calls
         self._spec = spec
         self._name = name
+        self._named = {"TableName": name, **_COUNTED}
 
     @property
     def spec(self) -> TableSpec:
@@ -103,6 +105,10 @@ class DynamoTable:
     async def put_new(self, item: Item) -> Done | Refused:
         """Write an item if its key is free."""
         return await self._write("PutItem", PutNew(item))
+
+    def begin_put_new(self, item: Item) -> asyncio.Task[Done | Refused]:
+        """Begin to write an item if its key is free."""
+        return asyncio.get_running_loop().create_task(self.put_new(item))
 
     async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
         """Change one item if all conditions hold."""
@@ -176,9 +182,10 @@ class DynamoTable:
         return fruitless
 
     async def _write(self, name: str, operation: Operation, more: Mapping[str, str] = _NOTHING) -> Done | Refused:
-        _, parts = operation_parts(check_operation(self._spec, operation))
+        _, request = operation_parts(check_operation(self._spec, operation))
+        request.update(self._named, **more)
         try:
-            answer = await self._calls.write(name, {"TableName": self._name, **parts, **more, **_COUNTED})
+            answer = await self._calls.write(name, request)
         except RefusedCall as refusal:
             return _refused(refusal, 0.0)
         try:

@@ -32,7 +32,6 @@ from junctor.adapters.tables.dynamodb_sender import (
     UNREACHABLE,
     UNUSABLE,
     Answer,
-    Attributes,
     Complaint,
     ComplaintError,
     MalformedError,
@@ -41,6 +40,7 @@ from junctor.adapters.tables.dynamodb_sender import (
     SendError,
     UnansweredError,
 )
+from junctor.adapters.tables.dynamodb_values import Attributes
 
 _NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 

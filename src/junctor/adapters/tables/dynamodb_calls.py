@@ -12,7 +12,6 @@ from typing import Protocol
 
 from junctor.adapters.tables.dynamodb_sender import (
     Answer,
-    Attributes,
     Complaint,
     ComplaintError,
     MalformedError,
@@ -20,6 +19,7 @@ from junctor.adapters.tables.dynamodb_sender import (
     Sender,
     SendError,
 )
+from junctor.adapters.tables.dynamodb_values import Attributes
 from junctor.ports.table import ConflictError, StoreError, ThrottledError, UnavailableError, UnknownOutcomeError
 
 TRIES = 8

@@ -84,33 +84,31 @@ class Identity:
         self._due = 0.0
         self._looking: asyncio.Task[Standing] | None = None
 
-    async def standing(self, wait_s: float) -> Standing:
-        """Return it, after such a time at most if it has to be found out. Raises NeverSentError."""
-        if self._standing is None:
-            return await self._found(wait_s)
-        if asyncio.get_running_loop().time() >= self._due:
+    def present(self) -> Standing | None:
+        """Return it as far as it is known. Now and then it is looked at again meanwhile."""
+        if self._standing is not None and asyncio.get_running_loop().time() >= self._due:
             self._begin()
         return self._standing
 
-    async def another(self, refused: Standing, wait_s: float) -> Standing | None:
-        """Return one with another key than the one that was refused, None if there is none. Raises NeverSentError."""
-        if self._standing is None or self._standing.key == refused.key:
-            await self._found(wait_s)
-        return self._standing if self._standing is not None and self._standing.key != refused.key else None
-
-    def close(self) -> None:
-        """Look no more."""
-        if self._looking is not None:
-            self._looking.cancel()
-
-    async def _found(self, wait_s: float) -> Standing:
-        """Look, and wait for what is found. Raises NeverSentError."""
+    async def found(self, wait_s: float) -> Standing:
+        """Look, and return what is found in so many seconds. Raises NeverSentError."""
         looking = self._begin()
         # Waited for beside the task: who gives up must not end it for all.
         done, _ = await asyncio.wait((looking,), timeout=wait_s)
         if not done or looking.cancelled():
             raise NeverSentError(_NO_KEYS)
         return looking.result()
+
+    async def another(self, refused: Standing, wait_s: float) -> Standing | None:
+        """Return one with another key than the one that was refused, None if there is none. Raises NeverSentError."""
+        if self._standing is None or self._standing.key == refused.key:
+            await self.found(wait_s)
+        return self._standing if self._standing is not None and self._standing.key != refused.key else None
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
 
     def _begin(self) -> asyncio.Task[Standing]:
         """Let a thread look, unless one does."""

@@ -1,20 +1,18 @@
 """What is asked of whoever carries one request to DynamoDB and its answer back? `send` it once, and say what came of it.
 
-Requests and answers are those of the low-level API, bytes as bytes or as base64 in an answer; an answer's parts that Junctor
-reads have a place in `Answer`, and what does not fit its shape was not answered. A sender neither repeats nor judges:
-`dynamodb_calls` does, by the three ways in which sending ends without an answer.
+Requests and answers are those of the low-level API; an answer's parts that Junctor reads have a place in `Answer`, and what
+does not fit its shape was not answered. A sender neither repeats nor judges: `dynamodb_calls` does, by the three ways in which
+sending ends without an answer.
 
 Invariant: `NeverSentError` is raised only where no byte of the request can have reached DynamoDB.
 """
 
 from collections.abc import Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from msgspec import Struct, field
 
-Attributes: TypeAlias = dict[str, dict[str, object]]
-"""An item or key in DynamoDB's own form."""
-
+from junctor.adapters.tables.dynamodb_values import Attributes
 
 CLOSED = "the store is closed"
 UNREACHABLE = "the table cannot be reached"
@@ -34,7 +32,7 @@ class Counted(Struct, frozen=True, rename="pascal"):
 class WantedKeys(Struct, frozen=True, rename="pascal"):
     """The keys of a batch that were not read (API reference: KeysAndAttributes)."""
 
-    keys: list[Attributes] = []
+    keys: list[dict[str, dict[str, object]]] = []
 
 
 class TableState(Struct, frozen=True, rename="pascal"):

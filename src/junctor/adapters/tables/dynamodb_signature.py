@@ -18,6 +18,10 @@ _AGENT = f"junctor/{importlib.metadata.version('junctor')}"
 _DAY = 8
 """How many characters of an instant are its day."""
 
+_BLOCK_BYTES = 64
+_INNER, _OUTER = (bytes([byte ^ pad for byte in range(256)]) for pad in (0x36, 0x5C))
+"""What HMAC makes of a key, byte for byte (RFC 2104)."""
+
 
 class AccessKey(Struct, frozen=True):
     """Who signs. `token` is that of a session, None for a lasting key."""
@@ -38,47 +42,56 @@ class Signer:
         """`host` is what the header of this name says, with the port if it is an unusual one."""
         self._key = key
         self._region = region
-        names = ["content-type", "host", "x-amz-date", *(["x-amz-security-token"] if key.token else []), "x-amz-target"]
-        self._names = ";".join(names)
-        self._canonical = f"POST\n/\n\ncontent-type:{_CONTENT}\nhost:{host}\nx-amz-date:"
-        token = f"x-amz-security-token: {key.token}\r\n" if key.token else ""
-        self._opening = (
-            f"POST / HTTP/1.1\r\nhost: {host}\r\nuser-agent: {_AGENT}\r\naccept-encoding: identity\r\n"
-            f"content-type: {_CONTENT}\r\n{token}x-amz-target: {_TARGET}"
+        self._host = host
+        self._names = ";".join(
+            ["content-type", "host", "x-amz-date", *(["x-amz-security-token"] if key.token else []), "x-amz-target"]
         )
         self._second = -1
-        self._instant = ""
         self._day = ""
         self._scope = ""
-        self._day_key = b""
+        self._inner = self._outer = hashlib.sha256()
+        self._canonical = self._to_sign = self._opening = self._closing = ""
 
     def head(self, operation: str, body: bytes, now_s: int) -> bytes:
         """Return a request's line and headers, with its signature at this Unix second."""
         if now_s != self._second:
             self._turn(now_s)
-        token = f"\nx-amz-security-token:{self._key.token}" if self._key.token else ""
-        canonical = (
-            f"{self._canonical}{self._instant}{token}\nx-amz-target:{_TARGET}{operation}\n\n"
-            f"{self._names}\n{hashlib.sha256(body).hexdigest()}"
-        )
-        signed = f"AWS4-HMAC-SHA256\n{self._instant}\n{self._scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(self._day_key, signed.encode(), "sha256").hex()
-        return (
-            f"{self._opening}{operation}\r\nx-amz-date: {self._instant}\r\n"
-            f"authorization: AWS4-HMAC-SHA256 Credential={self._key.id}/{self._scope}, "
-            f"SignedHeaders={self._names}, Signature={signature}\r\ncontent-length: {len(body)}\r\n\r\n"
-        ).encode()
+        canonical = f"{self._canonical}{operation}\n\n{self._names}\n{hashlib.sha256(body).hexdigest()}"
+        # HMAC as RFC 2104 has it, begun once a day: by the library's own function it takes twice as long.
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(f"{self._to_sign}{hashlib.sha256(canonical.encode()).hexdigest()}".encode())
+        outer.update(inner.digest())
+        return f"{self._opening}{operation}{self._closing}{outer.hexdigest()}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
 
     def _turn(self, now_s: int) -> None:
         """Begin a second, and the day with it if it is a new one."""
         self._second = now_s
-        self._instant = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
-        day = self._instant[:_DAY]
-        if day == self._day:
-            return
+        instant = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
+        if instant[:_DAY] != self._day:
+            self._begin_day(instant[:_DAY])
+        key, names = self._key, self._names
+        token, token_line = (
+            (f"\nx-amz-security-token:{key.token}", f"x-amz-security-token: {key.token}\r\n") if key.token else ("", "")
+        )
+        self._canonical = (
+            f"POST\n/\n\ncontent-type:{_CONTENT}\nhost:{self._host}\nx-amz-date:{instant}{token}\nx-amz-target:{_TARGET}"
+        )
+        self._to_sign = f"AWS4-HMAC-SHA256\n{instant}\n{self._scope}\n"
+        self._opening = (
+            f"POST / HTTP/1.1\r\nhost: {self._host}\r\nuser-agent: {_AGENT}\r\naccept-encoding: identity\r\n"
+            f"content-type: {_CONTENT}\r\n{token_line}x-amz-date: {instant}\r\nx-amz-target: {_TARGET}"
+        )
+        self._closing = (
+            f"\r\nauthorization: AWS4-HMAC-SHA256 Credential={key.id}/{self._scope}, SignedHeaders={names}, Signature="
+        )
+
+    def _begin_day(self, day: str) -> None:
+        """Derive the key of a day, and begin the two digests that it takes part in."""
         self._day = day
         self._scope = f"{day}/{self._region}/dynamodb/aws4_request"
         key = f"AWS4{self._key.secret}".encode()
         for part in self._scope.split("/"):
             key = hmac.digest(key, part.encode(), "sha256")
-        self._day_key = key
+        padded = key.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(padded.translate(_INNER))
+        self._outer = hashlib.sha256(padded.translate(_OUTER))

@@ -1,40 +1,24 @@
 """Requests to DynamoDB signed by ourselves, over our own connections: the usual sender.
 
-An exchange is one request on one connection of adapters/net. A kept connection may be one that DynamoDB is closing: it is used
-only while nothing has come on it, not even its end, and not after it was idle for long. What can still go wrong counts as sent.
-Neither proxies nor authorities of the environment are heard; certificates are checked as ever. Keys that are refused, and a
-clock that goes wrong, are mended once.
+A kept connection may be one that DynamoDB is closing: it is used only while nothing has come on it, not even its end, and not
+after it was idle for long. What can still go wrong counts as sent. Neither proxies nor authorities of the environment are
+heard; certificates are checked as ever. Keys that are refused, and a clock that goes wrong, are mended once.
 
 Invariant: whatever ends an exchange early closes its connection, so that no answer can be another request's.
 """
 
 import asyncio
 import email.utils
-import select
-import sys
-import zlib
 from collections.abc import Mapping
 
 import msgspec
-from aiohttp.http import RawResponseMessage
 from msgspec import Struct
 
-from junctor.adapters.net.dial import Dialer
-from junctor.adapters.net.errors import NeverSentError as NoLineError
-from junctor.adapters.net.errors import TransportError
 from junctor.adapters.net.face import Limits
-from junctor.adapters.net.line import Line, Target
-from junctor.adapters.net.pool import Pool
 from junctor.adapters.tables.dynamodb_chain import Chain, Identity, Standing
-from junctor.adapters.tables.dynamodb_sender import (
-    CLOSED,
-    UNREACHABLE,
-    Answer,
-    Complaint,
-    ComplaintError,
-    NeverSentError,
-    UnansweredError,
-)
+from junctor.adapters.tables.dynamodb_http import Reply
+from junctor.adapters.tables.dynamodb_pool import Pool
+from junctor.adapters.tables.dynamodb_sender import CLOSED, Answer, Complaint, ComplaintError, NeverSentError, UnansweredError
 from junctor.ports.ambient import Clock
 
 LIMITS = Limits(connections_max=256, idle_connections_max=64, idle_s=20.0)
@@ -68,13 +52,6 @@ class Patience(Struct, frozen=True, kw_only=True):
     answer_s: float = 3.0
 
 
-class _Got(Struct, frozen=True):
-    """An answer as it came whole."""
-
-    message: RawResponseMessage
-    body: bytes
-
-
 class SignedSender:
     """Sends from the event loop. `endpoint_url` None leaves it to botocore where the region's DynamoDB is."""
 
@@ -85,9 +62,7 @@ class SignedSender:
         self._clock = clock
         self._ahead_ms = 0
         self._patience = patience or Patience()
-        self._bytes_max = limits.answer_bytes_max
-        self._dialer = Dialer()
-        self._pool = Pool(limits, self._dialer)
+        self._pool = Pool(limits, connect_s=self._patience.connect_s, answer_s=self._patience.answer_s)
         self._under_way = 0
         self._closed = False
         self._idle = asyncio.Event()
@@ -99,14 +74,15 @@ class SignedSender:
         body = _encode(request)
         self._under_way += 1
         try:
-            standing = await self._identity.standing(self._patience.connect_s)
+            standing = self._identity.present() or await self._identity.found(self._patience.connect_s)
             signed_ms = self._now_ms()
-            got = await self._exchange(standing, operation, body)
-            if _REDIRECTED <= got.message.code < _SERVER_ERROR:
-                again = await self._mended(standing, signed_ms, got)
+            reply = await self._pool.ask(standing.target, standing.signer.head(operation, body, signed_ms // 1000) + body)
+            if _REDIRECTED <= reply.status < _SERVER_ERROR:
+                again = await self._mended(standing, signed_ms, reply)
                 if again is not None:
-                    got = await self._exchange(again, operation, body)
-            return _answer(got)
+                    head = again.signer.head(operation, body, self._now_ms() // 1000)
+                    reply = await self._pool.ask(again.target, head + body)
+            return _answer(reply)
         finally:
             self._under_way -= 1
             if self._closed and not self._under_way:
@@ -118,68 +94,13 @@ class SignedSender:
         if self._under_way:
             await self._idle.wait()
         self._identity.close()
-        self._dialer.close()
         await self._pool.close()
 
-    async def _exchange(self, standing: Standing, operation: str, body: bytes) -> _Got:
-        """Send a request on one connection, and return its answer whole. Raises NeverSentError, UnansweredError."""
-        line = await self._line(standing.target)
-        try:
-            try:
-                line.ask(standing.signer.head(operation, body, self._now_ms() // 1000), body)
-            except NoLineError:
-                raise NeverSentError(UNREACHABLE) from None
-            got = await self._whole(line)
-        except BaseException:
-            self._pool.drop(line)
-            raise
-        if got.body:
-            self._pool.keep(line)
-        else:
-            # Whoever answers with nothing is not DynamoDB, and the line would not be known for a used one.
-            self._pool.drop(line)
-        return got
-
-    async def _line(self, target: Target) -> Line:
-        """Return a connection that nobody has ended. Raises NeverSentError."""
-        by = _now_s() + self._patience.connect_s
-        while True:
-            try:
-                line = await self._pool.take(target, by)
-            except (NoLineError, TimeoutError):
-                raise NeverSentError(UNREACHABLE) from None
-            # One that has brought an answer is a kept one.
-            if not line.taken or _quiet(line):
-                return line
-            self._pool.drop(line)
-
-    async def _whole(self, line: Line) -> _Got:
-        """Return the answer on a connection. Raises UnansweredError."""
-        by = _now_s() + self._patience.answer_s
-        try:
-            while (message := line.answer()) is None:
-                await _something(line, by)
-            parts: list[bytes] = []
-            while (data := line.take()) != b"":
-                if data is None:
-                    await _something(line, by)
-                    continue
-                if line.taken > self._bytes_max:
-                    raise UnansweredError("too long")
-                parts.append(data)
-        except TransportError as error:
-            raise UnansweredError("cut") from error
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        checksum = message.headers.get("x-amz-crc32")
-        if checksum is not None and checksum != str(zlib.crc32(body)):
-            raise UnansweredError("damaged")
-        return _Got(message, body)
-
-    async def _mended(self, standing: Standing, signed_ms: int, got: _Got) -> Standing | None:
+    async def _mended(self, standing: Standing, signed_ms: int, reply: Reply) -> Standing | None:
         """Return how to send again what was not trusted, None if nothing would be different. Raises NeverSentError."""
-        if _complaint(got.body).code not in _NOT_TRUSTED:
+        if _complaint(reply.body).code not in _NOT_TRUSTED:
             return None
-        server_ms = _server_ms(got.message)
+        server_ms = _server_ms(reply.date)
         # By the time of its signature: meanwhile another call may have mended the clock.
         if server_ms is not None and abs(server_ms - signed_ms) > SKEW_MS:
             self._ahead_ms = server_ms - self._clock.now_ms()
@@ -190,29 +111,23 @@ class SignedSender:
         return self._clock.now_ms() + self._ahead_ms
 
 
-async def _something(line: Line, by: float) -> None:
-    """Wait until something comes. Raises UnansweredError."""
-    if not await line.wait(by):
-        raise UnansweredError("late")
-
-
-def _server_ms(message: RawResponseMessage) -> int | None:
+def _server_ms(date: str) -> int | None:
     """Return what time DynamoDB says that it is, None if it says nothing."""
     try:
-        return int(email.utils.parsedate_to_datetime(message.headers.get("date", "")).timestamp() * 1000)
+        return int(email.utils.parsedate_to_datetime(date).timestamp() * 1000)
     except ValueError:
         return None
 
 
-def _answer(got: _Got) -> Answer:
+def _answer(reply: Reply) -> Answer:
     """Read an answer. Raises ComplaintError if it is none, UnansweredError if it makes no sense."""
-    status = got.message.code
+    status = reply.status
     if status >= _REDIRECTED:
-        raise ComplaintError(status, _complaint(got.body))
+        raise ComplaintError(status, _complaint(reply.body))
     if status != _OK:
         raise UnansweredError("another status than DynamoDB has")
     try:
-        return _decode_answer(got.body)
+        return _decode_answer(reply.body)
     except (ValueError, RecursionError) as error:
         raise UnansweredError("not understood") from error
 
@@ -222,16 +137,3 @@ def _complaint(body: bytes) -> Complaint:
         return _decode_complaint(body)
     except (ValueError, RecursionError):
         return Complaint()
-
-
-def _quiet(line: Line) -> bool:
-    """Tell whether nothing has come on a kept connection: what comes unasked is its end, or an answer to nothing."""
-    if sys.platform == "win32" or line.transport is None:
-        return True
-    look = select.poll()
-    look.register(line.transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return not look.poll(0)
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()
