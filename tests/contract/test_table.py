@@ -1,5 +1,7 @@
 """What every table adapter promises for one item at a time: exact values, judged conditions, refusals that show the item."""
 
+import asyncio
+
 import pytest
 
 from junctor.ports.table import (
@@ -126,6 +128,23 @@ async def test_a_put_takes_a_free_key_only(table: Table) -> None:
     assert done(await table.put_new(item(owner="first"))).item is None
     assert refused(await table.put_new(item(owner="second"))).old == item(owner="first")
     assert await stored(table) == item(owner="first")
+
+
+async def test_a_put_that_is_begun_goes_on_by_itself(table: Table) -> None:
+    """A slot would be written only if its caller stays, or wait for him; or another's item be replaced."""
+    first, second = table.begin_put_new(item(owner="first")), table.begin_put_new(item(sort="other"))
+    assert not first.done()
+    await asyncio.wait((first, second))
+    assert done(first.result()).item is None
+    assert await stored(table) == item(owner="first")
+    refusal = refused(await table.begin_put_new(item(owner="second")))
+    assert refusal.old == item(owner="first")
+    assert refusal.capacity.write_units > 0
+    left = table.begin_put_new(item(sort="left"))
+    left.cancel()
+    await asyncio.wait((left,))
+    assert left.cancelled()
+    assert await stored(table, Key("P", "other")) == item(sort="other")
 
 
 async def test_reading_what_is_not_there(table: Table) -> None:
@@ -317,6 +336,9 @@ async def test_a_table_that_was_never_made(store: Store, table: Table) -> None:
         await missing.get(KEY)
     with pytest.raises(UnavailableError):
         await missing.put_new(item())
+    begun = missing.begin_put_new(item())
+    with pytest.raises(UnavailableError):
+        await begun
     assert table.spec is SAMPLE
 
 

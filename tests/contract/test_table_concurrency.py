@@ -118,3 +118,6 @@ async def test_a_closed_sqlite_store_answers_nobody() -> None:
     assert all(isinstance(answer, Done) for answer in await asyncio.gather(*writes))
     with pytest.raises(UnavailableError):
         await table.get(KEY)
+    begun = table.begin_put_new(item())  # whoever begins a write hears of it by its future alone
+    with pytest.raises(UnavailableError):
+        await begun

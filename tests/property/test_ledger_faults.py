@@ -73,7 +73,7 @@ async def one_call(world: World, ledger: Ledger, number: int, rng: random.Random
     if way == "gone_while_holding":
         await asyncio.sleep(rng.uniform(0, 0.2))
         task = ledger.abandon_later(holding, VOID)
-        with_hold = await asyncio.gather(holding.task, return_exceptions=True)
+        with_hold = await asyncio.gather(holding.ready(), return_exceptions=True)
         ended.hold = with_hold[0] if isinstance(with_hold[0], Hold) else None
         ended.refused = ended.hold is None
         await task
@@ -82,7 +82,7 @@ async def one_call(world: World, ledger: Ledger, number: int, rng: random.Random
         ended.hold = await holding.ready()
     except LedgerUnavailableError:
         ended.refused = True
-        assert holding.failed
+        assert holding.error is not None
         await ledger.abandon(holding, VOID)
         return ended
     opened = ended.hold.generation

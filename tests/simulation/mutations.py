@@ -106,7 +106,7 @@ MUTATIONS = (
     _mistake(
         "refused slot taken for opened", slots, "_opening", (("return Opening.OPEN if", "return Opening.OPEN if True or"),)
     ),
-    _mistake("refused end taken for ended", slots, "end_slot", (("return Ending.ENDED if", "return Ending.ENDED if True or"),)),
+    _mistake("refused end taken for ended", slots, "ended", (("return Ending.ENDED if", "return Ending.ENDED if True or"),)),
     _mistake("blind take-over", requests, "take_over", (('(Equals("generation", old),)', "()"),)),
     _mistake("window without ver", limits, "open_window", ((", windows.new_ver(limit))", ",)"),)),
     _mistake("ver only checked", windows, "new_ver", (('(Add("ver", 1),)', '(Add("ver", 0),)'),)),

@@ -87,6 +87,10 @@ class FaultyTable:
         """Write an item if its key is free."""
         return await self._do("put_new", lambda: self._table.put_new(item))
 
+    def begin_put_new(self, item: Item) -> asyncio.Task[Done | Refused]:
+        """Begin to write an item if its key is free."""
+        return asyncio.get_running_loop().create_task(self.put_new(item))
+
     async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
         """Change one item."""
         return await self._do("update", lambda: self._table.update(key, conditions, changes))

@@ -50,7 +50,7 @@ def test_an_answer_is_bounded_where_the_money_is(credit: int, max_tokens: int | 
         assert holding.output_cap == cap
         assert holding.output_tokens == (max_tokens or DEFAULT_OUTPUT_HOLD_TOKENS)
         assert holding.may_outgrow is (max_tokens is None and cap is None)
-        assert not holding.failed
+        assert holding.error is None
         hold = await holding.ready()
         assert holding.generation_id == hold.generation.id
         assert hold.generation.hold_nanousd == holding.output_tokens * TOKEN

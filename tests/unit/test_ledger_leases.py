@@ -130,10 +130,10 @@ def test_a_hold_that_failed_is_known_to_have_failed() -> None:
         await world.ledger.hold(call(), PLAN)
         world.store.dice.plan = DOWN
         holding = await world.ledger.begin(call(), PLAN)
-        assert not holding.failed
+        assert holding.error is None
         with pytest.raises(LedgerUnavailableError):
             await holding.ready()
-        assert holding.failed
+        assert holding.error is not None
         await world.ledger.abandon(holding, VOID)
         world.store.dice.plan = CALM
         assert len(world.generations()) == 1

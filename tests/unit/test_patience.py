@@ -15,17 +15,20 @@ LONG_S = 2.0
 async def waiting(patience: Patience, takes_s: float, *, after_s: float = 0.0) -> str:
     """Wait for something that takes so long, and tell how it went and when that was known."""
     await asyncio.sleep(after_s)
+    loop = asyncio.get_running_loop()
+    began_s, how, task = loop.time(), "came", patience.begin()
     try:
-        with patience.wait(LONG_S):
-            await asyncio.sleep(takes_s)
-    except TimeoutError:
+        await asyncio.sleep(takes_s)
+    except asyncio.CancelledError:
+        if not patience.ran_out(task):
+            raise
         how = "ran out"
-    else:
-        how = "came"
-    task = asyncio.current_task()
-    assert task is not None
+    finally:
+        until_s = patience.end(task)
+    assert until_s == (began_s + LONG_S if how == "came" else 0)
+    assert task is asyncio.current_task()
     assert task.cancelling() == 0
-    return f"{how} at {asyncio.get_running_loop().time():.1f}"
+    return f"{how} at {loop.time():.1f}"
 
 
 def play(scenario: Coroutine[Any, Any, None]) -> None:
@@ -42,7 +45,7 @@ def test_each_wait_ends_at_its_own_time() -> None:
     """An answer would be held back by a slow store for longer than it should, or be given up too early."""
 
     async def scenario() -> None:
-        patience = Patience()
+        patience = Patience(LONG_S)
         told = await asyncio.gather(
             waiting(patience, 100.0),
             waiting(patience, 0.5, after_s=0.5),
@@ -61,14 +64,13 @@ def test_many_waits_keep_one_timer_and_are_forgotten() -> None:
     """A busy server would keep every settlement of its life in memory, or set a timer for each."""
 
     async def scenario() -> None:
-        patience, timers = Patience(), set[object]()
+        patience, timers = Patience(LONG_S), set[object]()
         for _ in range(1_000):
             assert (await waiting(patience, 0.001)).startswith("came")
             timers.add(patience._timer)
-            assert len(patience._waits) == 1
+            assert not patience._waits
         assert len(timers) == 1
         await asyncio.sleep(LONG_S)
-        assert not patience._waits
         assert patience._timer is None
 
     play(scenario())
@@ -80,7 +82,7 @@ def test_a_caller_who_leaves_is_not_taken_for_a_wait_that_ran_out(left_s: float)
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
-        task = loop.create_task(waiting(Patience(), 100.0))
+        task = loop.create_task(waiting(Patience(LONG_S), 100.0))
         await asyncio.sleep(0)
         loop.call_at(left_s, task.cancel)
         with pytest.raises(asyncio.CancelledError):
@@ -95,11 +97,11 @@ def test_a_wait_within_a_shorter_timeout_leaves_that_its_own() -> None:
 
     async def scenario() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(waiting(Patience(), 100.0), 1.0)
+            await asyncio.wait_for(waiting(Patience(LONG_S), 100.0), 1.0)
         told: list[str] = []
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.0):
-                told.append(await waiting(Patience(), 100.0))
+                told.append(await waiting(Patience(LONG_S), 100.0))
         assert told == []  # it did not take the deadline for its own end
         assert asyncio.get_running_loop().time() == 2.0
 
@@ -118,8 +120,10 @@ def test_what_came_as_the_wait_ran_out_is_no_cancellation() -> None:
 
         task = asyncio.current_task()
         assert task is not None
-        with Patience().wait(LONG_S):
-            await deaf()
+        patience = Patience(LONG_S)
+        waiting = patience.begin()
+        await deaf()
+        assert patience.end(waiting) == 0
         assert task.cancelling() == 0
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.0):

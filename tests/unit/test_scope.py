@@ -741,7 +741,7 @@ def test_no_wait_before_the_provider_is_called() -> None:
             with pytest.raises(StopIteration) as ended:
                 beginning.send(None)
             holding = ended.value.value
-            assert not holding.task.done()
+            assert holding.hold is None
             await world.ledger.abandon(holding, VOID)
             await asyncio.sleep(2)
 

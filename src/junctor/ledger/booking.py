@@ -26,69 +26,20 @@ from junctor.domain.money import NanoUsd
 from junctor.domain.routing import Plan
 from junctor.ledger import slots
 from junctor.ledger.holder import HeldLease
+from junctor.ledger.holding import Holding
 from junctor.ledger.scope import Scope, Shortfall
 from junctor.ledger.scopes import Scopes
 from junctor.ledger.slots import Answered, InProgress, Opening
 from junctor.ledger.tools import Terms, Tools
 from junctor.policy import ceilings, naming
-from junctor.policy.ceilings import Ceiling
-from junctor.ports.table import StoreError
+from junctor.ports.table import Done, Refused, StoreError
 from junctor.ports.telemetry import Counter
-from junctor.records import ids
+from junctor.records import generations, ids, keys
 
 LEASES_TRIED = 3
 SHORT_RETRY_S = 3.0
 """When to try again where money is leased: an idle lease is closed by then."""
 IN_PROGRESS_RETRY_S = 2.0
-
-
-class Booked:
-    """What is set aside for one call: how much, in which lease of which scope. The call began at `at_ms`."""
-
-    __slots__ = ("amount_nanousd", "at_ms", "call", "ceiling", "held", "plan", "scope")
-
-    def __init__(self, call: Call, plan: Plan, ceiling: Ceiling, at_ms: int, scope: Scope) -> None:
-        self.call = call
-        self.plan = plan
-        self.ceiling = ceiling
-        self.at_ms = at_ms
-        self.scope = scope
-        self.amount_nanousd = ceiling.hold_nanousd
-        self.held: HeldLease | None = None
-
-    async def room(self) -> HeldLease:
-        """Find room. Raises JunctorError."""
-        found = await self.scope.room(self.amount_nanousd)
-        if isinstance(found, Shortfall):
-            raise self._refusal(found)
-        self.held = found
-        return found
-
-    async def more(self, amount: NanoUsd) -> bool:
-        """Set more aside, if there is more. Raises LedgerUnavailableError."""
-        if self.held is None or not await self.scope.more_room(self.held, amount):
-            return False
-        self.amount_nanousd += amount
-        return True
-
-    def give_back(self, cost: NanoUsd = 0) -> HeldLease | None:
-        """Give back what is set aside, less what the call cost, and return the lease."""
-        held, self.held = self.held, None
-        if held is not None:
-            held.release(self.amount_nanousd, cost)
-        return held
-
-    def _refusal(self, short: Shortfall) -> JunctorError:
-        needed, available, leased = self.amount_nanousd, short.available_nanousd, short.leased_nanousd
-        retry_after_s = SHORT_RETRY_S if leased > 0 else None
-        if short.limit:
-            return KeyBudgetExceededError(
-                limit=short.limit, needed=needed, available=available, leased=leased, retry_after_s=retry_after_s
-            )
-        tokens = ceilings.affordable_output_tokens(self.call.spec, self.plan.candidates, self.at_ms, available)
-        return InsufficientCreditsError(
-            needed=needed, available=available, leased=leased, affordable_max_tokens=tokens, retry_after_s=retry_after_s
-        )
 
 
 class Bookings:
@@ -99,8 +50,24 @@ class Bookings:
         self._terms = terms
         self._scopes = scopes
 
-    async def book(self, call: Call, plan: Plan) -> Booked:
-        """Set aside what a call may cost: without waiting, as long as a lease with room is held.
+    def at_hand(self, call: Call, plan: Plan) -> Holding | None:
+        """Set aside what a call may cost, if a lease with room is held; None: `book` may have to wait for it."""
+        clock = self._tools.clock
+        at_ms, now_s = clock.now_ms(), clock.monotonic_s()
+        ceiling = ceilings.of(call.spec, plan.candidates, at_ms, self._terms.output_hold_tokens)
+        amount = ceiling.hold_nanousd
+        scope = self._scopes.known(call.caller, now_s, free_of_charge=amount == 0)
+        held = scope.room_at_hand(amount, at_ms, now_s) if scope is not None else None
+        if scope is None or held is None:
+            return None
+        holding = Holding(call, plan, ceiling, at_ms, scope)
+        holding.held = held
+        if ceiling.open_nanousd > amount:
+            holding.output_cap = self._output_cap(holding)
+        return holding
+
+    async def book(self, call: Call, plan: Plan) -> Holding:
+        """Set aside what a call may cost, in a lease that may have to be taken for it.
 
         Raises:
             TimeoutError: the call's deadline came; nothing was done.
@@ -109,18 +76,14 @@ class Bookings:
             LedgerUnavailableError: the store does not answer.
         """
         clock = self._tools.clock
-        at_ms, now_s = clock.now_ms(), clock.monotonic_s()
+        at_ms = clock.now_ms()
         ceiling = ceilings.of(call.spec, plan.candidates, at_ms, self._terms.output_hold_tokens)
-        amount = ceiling.hold_nanousd
-        scope = self._scopes.known(call.caller, now_s, free_of_charge=amount == 0)
-        held = scope.room_at_hand(amount, at_ms, now_s) if scope is not None else None
-        if scope is not None and held is not None:
-            booked = Booked(call, plan, ceiling, at_ms, scope)
-            booked.held = held
-            return booked
         async with asyncio.timeout_at(call.deadline_at):
-            scope = scope or await self._read(call)
-            return await self._with_room(Booked(call, plan, ceiling, at_ms, scope))
+            scope = self._scopes.known(call.caller, clock.monotonic_s(), free_of_charge=ceiling.hold_nanousd == 0)
+            holding = Holding(call, plan, ceiling, at_ms, scope or await self._read(call))
+            await self._with_room(holding)
+        holding.output_cap = self._output_cap(holding)
+        return holding
 
     async def _read(self, call: Call) -> Scope:
         try:
@@ -128,78 +91,103 @@ class Bookings:
         except StoreError as error:
             raise LedgerUnavailableError("The ledger cannot be read at present.", 1.0) from error
 
-    async def _with_room(self, booked: Booked) -> Booked:
-        call = booked.call
+    async def _with_room(self, holding: Holding) -> None:
+        call = holding.call
         try:
-            await booked.room()
+            await self._room(holding)
         except (InsufficientCreditsError, KeyBudgetExceededError):
             if call.request_id is not None:
                 await self._raise_if_known(call, call.request_id)
             raise
-        return booked
 
-    def output_cap(self, booked: Booked) -> int | None:
+    async def _room(self, holding: Holding) -> HeldLease:
+        """Find room for what a call may cost. Raises JunctorError."""
+        found = await holding.scope.room(holding.amount_nanousd)
+        if isinstance(found, Shortfall):
+            raise _refusal(holding, found)
+        holding.held = found
+        return found
+
+    def _output_cap(self, holding: Holding) -> int | None:
         """Return the most output tokens to ask a provider for, None if the money covers as many as an endpoint allows."""
-        more = booked.ceiling.open_nanousd - booked.ceiling.hold_nanousd
+        more = holding.ceiling.open_nanousd - holding.ceiling.hold_nanousd
         if more <= 0:
             return None
-        free = booked.held.free_nanousd if booked.held else 0
-        if self._scopes.available(booked.call.caller.account) + free >= more:
+        free = holding.held.free_nanousd if holding.held else 0
+        if self._scopes.available(holding.call.caller.account) + free >= more:
             return None
-        return booked.ceiling.output_tokens
+        return holding.ceiling.output_tokens
 
-    async def open(self, booked: Booked) -> Hold:
+    def write(self, holding: Holding, slot: Slot) -> "asyncio.Future[Done | Refused]":
+        """Begin to write a call's slot. What is booked stays with its lease if that cannot even begin."""
+        try:
+            return self._tools.table.begin_put_new(generations.item(_number(holding, slot), holding.key))
+        except BaseException:
+            self.lose(holding)
+            raise
+
+    async def open(self, holding: Holding, begun: "asyncio.Future[Done | Refused] | None" = None) -> Hold:
         """Write a call's slot, in another lease if the one that it has room in was closed; what is booked goes back on failure.
+
+        `begun`: what `write` began, if that did not come to a good end.
 
         Raises:
             JunctorError: as `book`, or what is known of a request that its caller named.
         """
         try:
             for _ in range(LEASES_TRIED):
-                slot = booked.held.slot_at_hand(self._tools.clock.now_ms()) if booked.held else None
-                hold = await self._open_once(booked, slot or await self._numbered(booked))
+                if begun is None:
+                    slot = holding.held.slot_at_hand(self._tools.clock.now_ms()) if holding.held else None
+                    _number(holding, slot or await self._numbered(holding))
+                hold = await self._open_once(holding, holding.generation, begun)
                 if hold is not None:
                     return hold
+                begun = None
         except BaseException as error:
-            self.give_back(booked)
+            self.give_back(holding)
             if isinstance(error, StoreError):
                 raise LedgerUnavailableError("The ledger cannot be written at present.", 1.0) from error
             raise
         raise LedgerUnavailableError("The ledger closed this instance's leases.", 1.0)
 
-    def give_back(self, booked: Booked, cost: NanoUsd = 0) -> "asyncio.Task[None] | None":
+    def give_back(self, holding: Holding, cost: NanoUsd = 0) -> "asyncio.Task[None] | None":
         """Give back what is set aside for a call that has ended, less what it cost; return the closing of its lease, if any."""
-        held = booked.give_back(cost)
-        return self._scopes.ended(booked.scope, held) if held is not None else None
+        held, holding.held = holding.held, None
+        if held is None:
+            return None
+        held.release(holding.amount_nanousd, cost)
+        return None if held.calls else self._scopes.ended(holding.scope, held)
 
-    def lose(self, booked: Booked) -> None:
+    def lose(self, holding: Holding) -> None:
         """Count a call as ended of whose slot it is not known how it is: what is set aside for it stays with the lease."""
-        held, booked.held = booked.held, None
+        held, holding.held = holding.held, None
         if held is not None:
             held.lose()
-            self._scopes.ended(booked.scope, held)
+            self._scopes.ended(holding.scope, held)
 
-    async def _numbered(self, booked: Booked) -> Slot:
+    async def _numbered(self, holding: Holding) -> Slot:
         """Return the next slot of a lease that the call has room in, which may have to be another one by now."""
         while True:
-            held = booked.held or await booked.room()
+            held = holding.held or await self._room(holding)
             slot = await held.take(self._tools.clock)
             if slot is not None:
                 return slot
-            self.give_back(booked)
+            self.give_back(holding)
 
-    async def _open_once(self, booked: Booked, slot: Slot) -> Hold | None:
+    async def _open_once(
+        self, holding: Holding, generation: Generation, begun: "asyncio.Future[Done | Refused] | None"
+    ) -> Hold | None:
         """Write a slot. None: somebody closed the lease, and what was booked in it is given back."""
-        held, generation = booked.held, _generation(booked, slot)
+        held, slot = holding.held, generation.slot
         assert held is not None  # noqa: S101 - the slot is in it
         try:
-            if booked.call.request_id is None:
+            if holding.call.request_id is None:
                 opening: Opening | InProgress | Answered
-                opening = await slots.open_slot(self._tools.table, self._tools.dice, generation)
+                opening = await slots.open_slot(self._tools.table, self._tools.dice, generation, begun)
             else:
-                opening = await self._open_named(booked.call, booked.call.request_id, generation)
+                opening = await self._open_named(holding.call, holding.call.request_id, generation)
         except BaseException:
-            self.lose(booked)
+            self.lose(holding)
             raise
         if opening is Opening.OPEN:
             held.acknowledge(slot)
@@ -207,7 +195,7 @@ class Bookings:
         if opening is Opening.FENCED:
             self._tools.telemetry.count(Counter.LEASE_FENCED)
             held.doubt()
-            self.give_back(booked)
+            self.give_back(holding)
             return None
         await self._put_void(held, slot)
         raise _known(opening)
@@ -240,19 +228,35 @@ class Bookings:
         held.acknowledge(slot)
 
 
-def _generation(booked: Booked, slot: Slot) -> Generation:
-    call = booked.call
-    remaining_s = max(call.deadline_at - asyncio.get_running_loop().time(), 0.0)
-    return Generation(
+def _number(holding: Holding, slot: Slot) -> Generation:
+    """Give a call its place: return the generation that is to be written there."""
+    call, at_ms = holding.call, holding.at_ms
+    remaining_s = call.deadline_at - asyncio.get_running_loop().time()
+    holding.key = keys.slot(slot)
+    holding.generation = generation = Generation(
         id=ids.generation_id(slot),
         slot=slot,
         state=SlotState.OPEN,
         api_key=call.caller.key,
         requested_model=call.spec.model,
-        started_at_ms=booked.at_ms,
-        deadline_at_ms=booked.at_ms + int(remaining_s * 1000),
+        started_at_ms=at_ms,
+        deadline_at_ms=at_ms + int(remaining_s * 1000) if remaining_s > 0 else at_ms,
         streamed=call.streamed,
-        hold_nanousd=booked.amount_nanousd,
+        hold_nanousd=holding.amount_nanousd,
+    )
+    return generation
+
+
+def _refusal(holding: Holding, short: Shortfall) -> JunctorError:
+    needed, available, leased = holding.amount_nanousd, short.available_nanousd, short.leased_nanousd
+    retry_after_s = SHORT_RETRY_S if leased > 0 else None
+    if short.limit:
+        return KeyBudgetExceededError(
+            limit=short.limit, needed=needed, available=available, leased=leased, retry_after_s=retry_after_s
+        )
+    tokens = ceilings.affordable_output_tokens(holding.call.spec, holding.plan.candidates, holding.at_ms, available)
+    return InsufficientCreditsError(
+        needed=needed, available=available, leased=leased, affordable_max_tokens=tokens, retry_after_s=retry_after_s
     )
 
 

@@ -10,6 +10,7 @@ Invariant: what slots have cost and what is reserved are together never more tha
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from junctor.domain.lease import Lease, Slot
 from junctor.domain.money import NanoUsd
@@ -34,7 +35,7 @@ class HeldLease:
         self._reserved_nanousd: NanoUsd = 0
         self._next = 0
         self._unacknowledged: dict[int, None] = {}
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[Callable[[], None]] = deque()
 
     def usable(self, now_ms: int) -> bool:
         """Tell whether a new slot may be opened in it."""
@@ -68,6 +69,17 @@ class HeldLease:
         self.calls += 1
         return True
 
+    def reserve_at_hand(self, amount: NanoUsd, now_ms: int) -> bool:
+        """Do as `reserve`, if a new slot may be opened: as nearly every call begins."""
+        lease = self.lease
+        if self.fenced or now_ms > lease.until_ms or self._next > SLOT_NUMBER_MAX:
+            return False
+        if amount > lease.amount_nanousd - self.spent_nanousd - self._reserved_nanousd:
+            return False
+        self._reserved_nanousd += amount
+        self.calls += 1
+        return True
+
     def reserve_more(self, amount: NanoUsd) -> bool:
         """Set more aside for a call that has reserved, if there is so much."""
         if amount > self.free_nanousd:
@@ -87,11 +99,18 @@ class HeldLease:
 
     def slot_at_hand(self, now_ms: int) -> Slot | None:
         """Hand out the next slot, if one may be opened and the window has room for it without waiting."""
-        if not self.usable(now_ms) or (self._unacknowledged and self._room() <= 0):
+        lease, number, on_their_way = self.lease, self._next, self._unacknowledged
+        if self.fenced or now_ms > lease.until_ms or number > SLOT_NUMBER_MAX:
             return None
-        number, self._next = self._next, self._next + 1
-        self._unacknowledged[number] = None
-        return Slot(self.lease.account, self.lease.id, number)
+        if on_their_way and number - next(iter(on_their_way)) >= lease.width:
+            return None
+        self._next = number + 1
+        on_their_way[number] = None
+        return Slot(lease.account, lease.id, number)
+
+    def wait(self, tell: Callable[[], None]) -> None:
+        """Have it called, once and in turn, when a slot may be at hand, or none ever will be."""
+        self._waiting.append(tell)
 
     async def take(self, clock: Clock) -> Slot | None:
         """Hand out the next slot once the window has room for it; None if the lease cannot be used any more."""
@@ -125,17 +144,23 @@ class HeldLease:
 
     async def _wait(self) -> None:
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+
+        def tell() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        self.wait(tell)
         try:
             await future
         except asyncio.CancelledError:
-            self._wake()
+            if tell in self._waiting:
+                self._waiting.remove(tell)
+            else:
+                self._wake()  # it was told, and tells the next one
             raise
 
     def _wake(self) -> None:
         room = len(self._waiting) if self.fenced else self._room()
         while self._waiting and room > 0:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(None)
-                room -= 1
+            self._waiting.popleft()()
+            room -= 1

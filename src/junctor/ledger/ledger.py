@@ -2,14 +2,17 @@
 
 A hold sets money aside in a lease that this instance holds, and writes the generation's slot: durable before any output.
 Settling ends the slot at what the call cost, and gives the rest back to the lease. While a lease with room is held, nothing
-here is waited for before the provider is called. Work that must outlive its caller (a settlement after a cancel, or one that
-the store does not answer) runs in tasks of the ledger's own, which `drain` waits for.
+here is waited for before the provider is called: the store writes the slot by itself, and only what it does not take at once
+needs a task. Work that must outlive its caller (a slot that is being written, a settlement after a cancel, or one that the
+store does not answer) is the ledger's own, and `drain` waits for it. Invariant: a hold that waits for its turn stands behind a
+write that is the ledger's own.
 """
 
 import asyncio
 import itertools
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -21,13 +24,15 @@ from junctor.domain.lease import SlotState
 from junctor.domain.money import NanoUsd
 from junctor.domain.routing import Plan
 from junctor.ledger import slots, trying
-from junctor.ledger.booking import Booked, Bookings
-from junctor.ledger.patience import Patience
+from junctor.ledger.booking import Bookings
+from junctor.ledger.holding import Holding
+from junctor.ledger.patience import Patience, ended_by
 from junctor.ledger.scopes import Scopes, Watch
 from junctor.ledger.slots import Ending
 from junctor.ledger.tools import CLOSE_MARGIN_MS, Terms, Tools
-from junctor.ports.table import StoreError
+from junctor.ports.table import Done, Refused, StoreError
 from junctor.ports.telemetry import Counter
+from junctor.records import generations
 
 SETTLE_INLINE_S, CLOSE_INLINE_S = 2.0, 0.25
 """For how long an answer waits for its settlement, and then for a lease that is closed after it."""
@@ -40,50 +45,6 @@ Ended: TypeAlias = "tuple[Receipt, asyncio.Task[None] | None]"
 T = TypeVar("T")
 
 
-class Holding:
-    """A hold under way beside the upstream call.
-
-    `output_cap`: the most output tokens of each answer to ask a provider for, as the organisation's money might not cover more;
-    None where it covers all that may come.
-    """
-
-    __slots__ = ("booked", "output_cap", "task")
-
-    task: "asyncio.Task[Hold]"
-
-    def __init__(self, booked: Booked, output_cap: int | None) -> None:
-        self.booked = booked
-        self.output_cap = output_cap
-
-    @property
-    def output_tokens(self) -> int:
-        """The output tokens of each answer for which money is held."""
-        return self.booked.ceiling.output_tokens
-
-    @property
-    def may_outgrow(self) -> bool:
-        """Whether an answer may come to cost more than is held for it."""
-        ceiling = self.booked.ceiling
-        return self.output_cap is None and ceiling.open_nanousd > ceiling.hold_nanousd
-
-    async def ready(self, deadline_at: float | None = None) -> Hold:
-        """Wait until the hold is durable. Raises JunctorError; TimeoutError if it is not by an instant of the loop's clock."""
-        if not self.task.done() and not await _ended_by(self.task, deadline_at):
-            raise TimeoutError
-        return self.task.result()
-
-    @property
-    def generation_id(self) -> str:
-        """The generation that is held, empty while there is none."""
-        held = self.task.done() and not self.task.cancelled() and self.task.exception() is None
-        return self.task.result().generation.id if held else ""
-
-    @property
-    def failed(self) -> bool:
-        """Whether it is known that there will be no hold."""
-        return self.task.done() and not self.task.cancelled() and self.task.exception() is not None
-
-
 class Ledger:
     """The ledger as one instance sees it. `watch` is told where the accounts in use stand."""
 
@@ -92,11 +53,11 @@ class Ledger:
         self._clock = tools.clock
         self._dice = tools.dice
         self._telemetry = tools.telemetry
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._patience = Patience()
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._patience = Patience(SETTLE_INLINE_S)
         self._scopes = Scopes(tools, terms, self._spawn, watch)
         self._bookings = Bookings(tools, terms, self._scopes)
-        self._booked: dict[str, Booked] = {}
+        self._booked: dict[str, Holding] = {}
 
     async def begin(self, call: Call, plan: Plan) -> Holding:
         """Set aside what a call may cost, and start to write its slot, which goes on even if the caller leaves.
@@ -109,10 +70,11 @@ class Ledger:
             LedgerUnavailableError: the store does not answer; nothing was charged.
             TimeoutError: the call's deadline came first; nothing was charged.
         """
-        booked = await self._bookings.book(call, plan)
-        holding = Holding(booked, self._bookings.output_cap(booked))
-        holding.task = task = asyncio.get_running_loop().create_task(self._open(holding))
-        self._tasks.add(task)
+        holding = self.begin_at_hand(call, plan)
+        if holding is not None:
+            return holding
+        holding = await self._bookings.book(call, plan)
+        self._begin(holding, self._clock.now_ms())
         if call.request_id is not None:
             try:
                 await holding.ready(call.deadline_at)
@@ -121,6 +83,13 @@ class Ledger:
             except BaseException:
                 self.abandon_later(holding, VOID)
                 raise
+        return holding
+
+    def begin_at_hand(self, call: Call, plan: Plan) -> Holding | None:
+        """Do as `begin` where nothing is to be waited for, as with nearly every call; None where something may be."""
+        holding = self._bookings.at_hand(call, plan) if call.request_id is None else None
+        if holding is not None:
+            self._begin(holding, holding.at_ms)
         return holding
 
     async def hold(self, call: Call, plan: Plan) -> Hold:
@@ -139,25 +108,33 @@ class Ledger:
         if booked is None:  # it has ended, and does so once
             self._telemetry.count(Counter.SETTLE_LOST)
             return Receipt(opened.id)
-        wait, cost = self._patience.wait(SETTLE_INLINE_S), outcome.cost_nanousd
-        failed = False
-        if cost <= booked.amount_nanousd:
+        cost = outcome.cost_nanousd
+        covered = cost <= booked.amount_nanousd
+        if covered:
             # Nearly every settlement is one write that the store takes, for which this task will do; any other has its own.
+            settled: Ended | None = None
+            waiting = self._patience.begin()
             try:
-                with wait:
-                    ending = await slots.end_slot(self._table, opened, outcome, now_ms)
-                receipt, closing = self._settled(booked, opened, cost, ending)
-                return receipt if closing is None else await self._told(receipt, closing)
-            except (StoreError, TimeoutError):
-                failed = True
+                conditions, changes = generations.ending(opened, outcome, now_ms)
+                answer = await self._table.update(booked.key, conditions, changes)
+                settled = self._settled(booked, opened, cost, slots.ended(answer, outcome))
+            except StoreError:
+                pass
             except asyncio.CancelledError:
-                self._spawn(self._settle(booked, opened, outcome, now_ms)).add_done_callback(self._report)
-                raise
+                if not self._patience.ran_out(waiting):
+                    self._spawn(self._settle(booked, opened, outcome, now_ms)).add_done_callback(self._report)
+                    raise
             except BaseException:
                 self._bookings.lose(booked)
                 raise
-        task = self._spawn(self._settle(booked, opened, outcome, now_ms, failed=failed))
-        if not await _ended_by(task, wait.at_s):
+            finally:
+                at_s = self._patience.end(waiting)
+            if settled is not None:
+                return settled[0] if settled[1] is None else await self._told(*settled)
+        else:
+            at_s = asyncio.get_running_loop().time() + SETTLE_INLINE_S
+        task = self._spawn(self._settle(booked, opened, outcome, now_ms, failed=covered))
+        if not await ended_by(task, at_s):
             self._telemetry.count(Counter.SETTLE_PENDING)
             task.add_done_callback(self._report)
             return Receipt(opened.id, pending=True)
@@ -197,19 +174,64 @@ class Ledger:
         while self._tasks:
             await self._end_of(tuple(self._tasks))
 
-    async def _open(self, holding: Holding) -> Hold:
-        """Write a hold's slot. What goes well needs no callback to be forgotten, which costs a third of its task."""
+    def _begin(self, holding: Holding, now_ms: int) -> None:
+        """Begin to write a hold's slot: at once, or when its lease has a number for it, or in a task of ours."""
+        held, named = holding.held, holding.call.request_id is not None
+        slot = None if held is None or named else held.slot_at_hand(now_ms)
+        if slot is not None:
+            writing = self._bookings.write(holding, slot)
+            self._tasks.add(writing)
+            writing.add_done_callback(partial(self._written, holding))
+        elif held is None or named or not held.usable(now_ms):
+            self._open(holding)
+        else:
+            held.wait(partial(self._begin_next, holding))
+
+    def _begin_next(self, holding: Holding) -> None:
+        """Do as `_begin`, for a hold whose turn has come."""
         try:
-            hold = await self._bookings.open(holding.booked)
-        except BaseException:
-            holding.task.add_done_callback(self._forget)
-            raise
-        self._booked[hold.generation.id] = holding.booked
-        self._tasks.discard(holding.task)
-        return hold
+            self._begin(holding, self._clock.now_ms())
+        except Exception as error:  # noqa: BLE001 - it is told to whoever waits for the hold
+            holding.fail(error)
+
+    def _written(self, holding: Holding, writing: "asyncio.Future[Done | Refused]") -> None:
+        """Take note of a slot that the store has written; whatever else it answers is for a task of ours."""
+        self._tasks.discard(writing)
+        if writing.cancelled():
+            self._given_up(holding)
+        elif writing.exception() is None and isinstance(writing.result(), Done):
+            generation, held = holding.generation, holding.held
+            assert held is not None  # noqa: S101 - the slot is in it
+            held.acknowledge(generation.slot)
+            self._booked[generation.id] = holding
+            holding.opened(Hold(generation))
+        else:
+            self._open(holding, writing)
+
+    def _open(self, holding: Holding, begun: "asyncio.Future[Done | Refused] | None" = None) -> None:
+        """Write a hold's slot in a task, however long it takes. `begun`: a first try that did not come to a good end."""
+        self._spawn(self._bookings.open(holding, begun)).add_done_callback(partial(self._tried, holding))
+
+    def _tried(self, holding: Holding, task: "asyncio.Task[Hold]") -> None:
+        """Take note of what became of a hold's slot."""
+        if task.cancelled():
+            self._given_up(holding)
+            return
+        error = task.exception()
+        if error is not None:
+            holding.fail(error)
+            return
+        hold = task.result()
+        self._booked[hold.generation.id] = holding
+        holding.opened(hold)
+
+    def _given_up(self, holding: Holding) -> None:
+        """Take note that a slot may be there or not, as this instance ends."""
+        self._bookings.lose(holding)
+        holding.fail(LedgerUnavailableError("The ledger ends here.", 1.0))
 
     async def _settle(
-        self, booked: Booked, opened: Generation, outcome: Outcome, now_ms: int, *, failed: bool = False
+        self, booked: Holding, opened: Generation, outcome: Outcome, now_ms: int, *, failed: bool = False
     ) -> Ended:
         """End a slot, however long it takes. `failed`: the store did not take it at once, which may have ended it even so."""
         try:
@@ -223,7 +245,7 @@ class Ledger:
             raise
         return self._settled(booked, opened, cost, ending)
 
-    def _settled(self, booked: Booked, opened: Generation, cost: NanoUsd, ending: Ending | None) -> Ended:
+    def _settled(self, booked: Holding, opened: Generation, cost: NanoUsd, ending: Ending | None) -> Ended:
         """Give back what was set aside for a slot that has ended.
 
         A receipt without a cost, and not pending, is of a slot that somebody else had ended: it costs nothing.
@@ -243,7 +265,7 @@ class Ledger:
             await asyncio.wait((closing,), timeout=CLOSE_INLINE_S)
         return receipt
 
-    async def _covered(self, booked: Booked, outcome: Outcome) -> NanoUsd:
+    async def _covered(self, booked: Holding, outcome: Outcome) -> NanoUsd:
         """Return how much of a cost beyond what is set aside for a call is covered: what is, and what can be now."""
         missing = outcome.cost_nanousd - booked.amount_nanousd
         if outcome.within_hold:
@@ -281,7 +303,7 @@ class Ledger:
         task.add_done_callback(self._forget)
         return task
 
-    async def _end_of(self, tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    async def _end_of(self, tasks: Sequence["asyncio.Future[Any]"]) -> None:
         """Wait for work under way, whatever becomes of it; what was cancelled before it began cannot take itself out."""
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.difference_update(tasks)
@@ -299,26 +321,3 @@ class Ledger:
     def _incident(self, error: BaseException) -> None:
         self._telemetry.count(Counter.INCIDENT)
         self._telemetry.incident("ledger", error)
-
-
-async def _ended_by(task: "asyncio.Task[Any]", at_s: float | None) -> bool:
-    """Wait for a task until an instant of the loop's clock, and tell whether it has ended. It goes on if the caller leaves.
-
-    It does for one task what asyncio.wait does for many, at a third of its price.
-    """
-    loop = asyncio.get_running_loop()
-    woken: asyncio.Future[None] = loop.create_future()
-
-    def wake(_: object = None) -> None:
-        if not woken.done():
-            woken.set_result(None)
-
-    task.add_done_callback(wake)
-    timer = None if at_s is None else loop.call_at(at_s, wake)
-    try:
-        await woken
-    finally:
-        if timer is not None:
-            timer.cancel()
-        task.remove_done_callback(wake)
-    return task.done()

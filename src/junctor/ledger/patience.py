@@ -1,68 +1,78 @@
 """How long answers wait for the store: what asyncio.timeout does, with one timer for all, as a timer for each is dear.
 
-All waits are of one length, so they run out in the order in which they began, and only the oldest is looked at. A wait that is
-over leaves the queue when it comes to its head.
+All waits are of one length, so they run out in the order in which they began, and only the oldest is looked at. One that runs
+out ends by a cancellation of its task, so that what is awaited hears of it as of any other.
 """
 
 import asyncio
-from collections import deque
-from types import TracebackType
+from typing import Any, Final
 
-
-class Wait:
-    """One wait of the running task: TimeoutError is raised from what it awaits, once it has run out at `at_s`.
-
-    It ends by a cancellation of that task, so that what is awaited hears of it as of any other.
-    """
-
-    __slots__ = ("_cancelling", "_ran_out", "_task", "at_s", "over")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, at_s: float) -> None:
-        task = asyncio.current_task(loop)
-        assert task is not None  # noqa: S101 - something runs
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._ran_out = False
-        self.at_s = at_s
-        self.over = False
-
-    def run_out(self) -> None:
-        """End it."""
-        self._ran_out = True
-        self._task.cancel()
-
-    def __enter__(self) -> None:
-        """Nothing is to be done."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Tell a cancellation of ours from another one's."""
-        self.over = True
-        if self._ran_out and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise TimeoutError from error
+_OVER: Final = (0.0, 0)
 
 
 class Patience:
-    """Waits of one length."""
+    """Waits of so many seconds each, one for a task at a time.
 
-    def __init__(self) -> None:
-        self._waits: deque[Wait] = deque()
+    What `begin` began, `end` ends, however it went; a CancelledError in between is for `ran_out` to judge.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waits: dict[asyncio.Task[Any], tuple[float, int]] = {}
+        self._ran_out: dict[asyncio.Task[Any], int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def wait(self, seconds: float) -> Wait:
-        """Begin a wait of so many seconds, for a `with` block."""
-        waits, loop = self._waits, asyncio.get_running_loop()
-        while waits and waits[0].over:
-            waits.popleft()
-        wait = Wait(loop, loop.time() + seconds)
-        waits.append(wait)
+    def begin(self) -> "asyncio.Task[Any]":
+        """Let the running task wait from now on, and return it."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None  # noqa: S101 - something runs
+        at_s = loop.time() + self._seconds
+        self._waits[task] = at_s, task.cancelling()
         if self._timer is None:
-            self._timer = loop.call_at(wait.at_s, self._ring, loop)
-        return wait
+            self._timer = loop.call_at(at_s, self._ring, loop)
+        return task
+
+    def ran_out(self, task: "asyncio.Task[Any]") -> bool:
+        """Tell whether a cancellation that a task has met is of its wait, and of nothing else."""
+        others = self._ran_out.pop(task, None)
+        return others is not None and task.uncancel() <= others
+
+    def end(self, task: "asyncio.Task[Any]") -> float:
+        """End a task's wait, and return the instant of the loop's clock at which it would run out, 0 if it has."""
+        if self._ran_out and self._ran_out.pop(task, None) is not None:
+            task.uncancel()  # what it awaited had another answer to that
+        return self._waits.pop(task, _OVER)[0]
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
-        waits, now_s = self._waits, loop.time()
-        while waits and (waits[0].over or waits[0].at_s <= now_s):
-            wait = waits.popleft()
-            if not wait.over:
-                wait.run_out()
-        self._timer = loop.call_at(waits[0].at_s, self._ring, loop) if waits else None
+        self._timer, now_s = None, loop.time()
+        for task, (at_s, cancelling) in tuple(self._waits.items()):
+            if at_s > now_s:
+                self._timer = loop.call_at(at_s, self._ring, loop)
+                return
+            del self._waits[task]
+            self._ran_out[task] = cancelling
+            task.cancel()
+
+
+async def ended_by(future: "asyncio.Future[Any]", at_s: float | None) -> bool:
+    """Wait for a future until an instant of the loop's clock, and tell whether it is done. It goes on if the caller leaves.
+
+    It does for one future what asyncio.wait does for many, at a third of its price.
+    """
+    loop = asyncio.get_running_loop()
+    woken: asyncio.Future[None] = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    future.add_done_callback(wake)
+    timer = None if at_s is None else loop.call_at(at_s, wake)
+    try:
+        await woken
+    finally:
+        if timer is not None:
+            timer.cancel()
+        future.remove_done_callback(wake)
+    return future.done()

@@ -126,7 +126,7 @@ class Scope:
     def room_at_hand(self, amount: NanoUsd, now_ms: int, now_s: float) -> HeldLease | None:
         """Reserve an amount for a new call if there is room without waiting; now is so by both clocks."""
         current = self.current
-        if current is None or self._queue or not current.usable(now_ms) or not current.reserve(amount):
+        if current is None or self._queue or not current.reserve_at_hand(amount, now_ms):
             return None
         self.traffic.called(now_s)
         return current

@@ -59,10 +59,13 @@ class Scopes:
         """Return the scope that a caller's calls are in, None if his account has to be read for that."""
         if free_of_charge:
             return self._scope(caller.account, None)
-        standing = self._standings.known(caller.account, now_s=now_s)
+        account = caller.account
+        standing = self._standings.known(account, now_s=now_s)
         if standing is None:
             return None
-        return self._scope(caller.account, standing.limits_of(caller) if standing.limits else ())
+        if standing.limits:
+            return self._scope(account, standing.limits_of(caller))
+        return self._scopes.get((account, ())) or self._scope(account, ())
 
     async def read(self, caller: Caller) -> Scope:
         """Read a caller's account for the scope that his calls are in. Raises StoreError."""

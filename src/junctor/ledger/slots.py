@@ -5,6 +5,7 @@ closed by someone else. A request that its caller named has its record and its s
 it again finds the generation that answers it, and takes over only where that one cost nothing and never will.
 """
 
+import asyncio
 from enum import Enum
 
 from msgspec import Struct
@@ -48,15 +49,17 @@ class Ending(Enum):
     OURS_NOT = "ours_not"
 
 
-async def open_slot(table: Table, dice: Dice, generation: Generation) -> Opening:
-    """Write a generation's slot as OPEN.
+async def open_slot(
+    table: Table, dice: Dice, generation: Generation, begun: "asyncio.Future[Done | Refused] | None" = None
+) -> Opening:
+    """Write a generation's slot as OPEN. `begun`: the first try, if that was begun already.
 
     Raises:
         StoreError: it could not be written, or its fate is not known.
     """
     item = generations.item(generation)
     try:
-        answer = await table.put_new(item)  # each generation comes by here, and nearly all are written at the first try
+        answer = await (begun or table.put_new(item))
     except StoreError as error:
         answer = await trying.put_new(table, dice, item, failed=error)
     return Opening.OPEN if isinstance(answer, Done) else _opening(answer.old)
@@ -123,13 +126,17 @@ async def end(table: Table, dice: Dice, opened: Generation, outcome: Outcome, no
 
 
 async def end_slot(table: Table, opened: Generation, outcome: Outcome, now_ms: int) -> Ending:
-    """Give an OPEN slot its end, in one try. The same end found there is an earlier try of ours.
+    """Give an OPEN slot its end, in one try.
 
     Raises:
         StoreError: it could not be written, or its fate is not known; safe to repeat.
     """
     conditions, changes = generations.ending(opened, outcome, now_ms)
-    answer = await table.update(keys.slot(opened.slot), conditions, changes)
+    return ended(await table.update(keys.slot(opened.slot), conditions, changes), outcome)
+
+
+def ended(answer: Done | Refused, outcome: Outcome) -> Ending:
+    """Tell by the store's answer what became of ending a slot. The same end found there is an earlier try of ours."""
     return Ending.ENDED if isinstance(answer, Done) or _ended_so(answer, outcome) else Ending.OURS_NOT
 
 

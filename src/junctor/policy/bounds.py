@@ -47,8 +47,9 @@ class Size(Struct, frozen=True):
 
 def size(spec: CompletionSpec) -> Size:
     """Measure a request: all that a model may read but media, in whole structures, so that no field can be forgotten."""
-    media, messages, images = _media(spec), spec.messages, 0
-    if media:
+    messages, images = spec.messages, 0
+    if not _is_text(messages):
+        media = _media(spec)
         images = sum(isinstance(part, ImagePart) for part in media)
         if images < len(media):
             kinds = set(map(type, media))
@@ -65,16 +66,23 @@ def input_bound(size: Size, context_tokens: int | None) -> int:
         tokens = context_tokens
     if size.has_files:
         tokens *= PAGE_TIMES
-    tokens += size.images * IMAGE_TOKENS
-    return min(COUNT_MAX, tokens)
+    if size.images:
+        tokens += size.images * IMAGE_TOKENS
+    if tokens > COUNT_MAX:
+        return COUNT_MAX
+    return tokens
 
 
 def output_bound(spec: CompletionSpec, endpoint: Endpoint, default_output_hold_tokens: int = DEFAULT_OUTPUT_HOLD_TOKENS) -> int:
     """Return the most output tokens of one answer for which money is held; reasoning is within max_tokens."""
     bound = default_output_hold_tokens if spec.max_tokens is None else spec.max_tokens
-    for limit in (endpoint.output_tokens_max, endpoint.context_tokens, COUNT_MAX):
-        if limit is not None and limit < bound:
-            bound = limit
+    limit, context = endpoint.output_tokens_max, endpoint.context_tokens
+    if limit is not None and limit < bound:
+        bound = limit
+    if context is not None and context < bound:
+        bound = context
+    if bound > COUNT_MAX:
+        return COUNT_MAX
     return bound
 
 
@@ -96,6 +104,14 @@ def has_audio(spec: CompletionSpec) -> bool:
 def speaks(spec: CompletionSpec) -> bool:
     """Tell whether sound is asked for."""
     return "audio" in spec.modalities
+
+
+def _is_text(messages: tuple[Message, ...]) -> bool:
+    for message in messages:
+        for part in message.parts:
+            if type(part) is not TextPart:
+                return False
+    return True
 
 
 def _media(spec: CompletionSpec) -> list[Part]:

@@ -36,27 +36,29 @@ def of(
     default_output_hold_tokens: int = DEFAULT_OUTPUT_HOLD_TOKENS,
 ) -> Ceiling:
     """Return the ceiling of a call that began at an instant (Unix milliseconds). Raises PricingError as pricing.ceiling."""
-    size = bounds.size(spec)
+    request, bounded = _Request(spec, at_ms), spec.max_tokens is not None
     held, opened, tokens = 0, 0, 0
     for candidate in candidates:
         output_tokens = bounds.output_bound(spec, candidate.endpoint, default_output_hold_tokens)
-        cost = _ceiling(spec, size, candidate, output_tokens, at_ms)
-        held = max(held, cost)
-        tokens = max(tokens, output_tokens)
-        if spec.max_tokens is None:
-            opened = max(opened, _ceiling(spec, size, candidate, _longest(spec, candidate), at_ms))
-    return Ceiling(held, opened if spec.max_tokens is None else held, tokens)
+        cost = request.ceiling(candidate, output_tokens)
+        if cost > held:  # noqa: PLR1730 - each call has four of these, and max takes three times as long
+            held = cost
+        if output_tokens > tokens:  # noqa: PLR1730 - as above
+            tokens = output_tokens
+        if not bounded:
+            opened = max(opened, request.ceiling(candidate, _longest(spec, candidate)))
+    return Ceiling(held, held if bounded else opened, tokens)
 
 
 def affordable_output_tokens(
     spec: CompletionSpec, candidates: Sequence[Candidate], at_ms: int, available_nanousd: NanoUsd
 ) -> int:
     """Return the most output tokens of each answer whose ceiling a sum covers, 0 if it does not even cover the input."""
-    size = bounds.size(spec)
+    request = _Request(spec, at_ms)
 
     def most(output_tokens: int) -> NanoUsd:
         limits = ((candidate, min(output_tokens, _longest(spec, candidate))) for candidate in candidates)
-        return max((_ceiling(spec, size, candidate, tokens, at_ms) for candidate, tokens in limits), default=0)
+        return max((request.ceiling(candidate, tokens) for candidate, tokens in limits), default=0)
 
     low, high = 0, max((_longest(spec, candidate) for candidate in candidates), default=0)
     while low < high:
@@ -82,14 +84,28 @@ def _longest(spec: CompletionSpec, candidate: Candidate) -> int:
     return bounds.output_bound(spec, candidate.endpoint, pricing.COUNT_MAX)
 
 
-def _ceiling(spec: CompletionSpec, size: bounds.Size, candidate: Candidate, output_tokens: int, at_ms: int) -> NanoUsd:
-    endpoint = candidate.endpoint
-    input_tokens = bounds.input_bound(size, endpoint.context_tokens)
-    if spec.prediction is not None:
-        output_tokens = min(output_tokens + bounds.rejected_bound(spec), pricing.COUNT_MAX)
-    tier = None if spec.service_tier is None else service_tier(endpoint, spec)
-    terms = Terms(at_ms, tier, size.images)
-    audio = SILENT
-    if size.has_audio or spec.modalities:
-        audio = Audio(input_tokens if size.has_audio else 0, output_tokens if bounds.speaks(spec) else 0)
-    return pricing.ceiling(candidate.price, input_tokens, output_tokens, terms, audio) * (spec.n or 1)
+class _Request:
+    """What of a request decides its ceiling at any endpoint, measured once. `_plain`: nothing does but its size."""
+
+    __slots__ = ("_answers", "_plain", "_size", "_spec", "_terms")
+
+    def __init__(self, spec: CompletionSpec, at_ms: int) -> None:
+        self._spec = spec
+        self._size = size = bounds.size(spec)
+        self._terms = Terms(at_ms, None, size.images)
+        self._answers = spec.n or 1
+        self._plain = not (size.has_audio or spec.modalities) and spec.prediction is None and spec.service_tier is None
+
+    def ceiling(self, candidate: Candidate, output_tokens: int) -> NanoUsd:
+        """Return the most that it may cost at an endpoint, with so many tokens of output in each answer."""
+        endpoint, size = candidate.endpoint, self._size
+        input_tokens = bounds.input_bound(size, endpoint.context_tokens)
+        if self._plain:
+            return pricing.ceiling(candidate.price, input_tokens, output_tokens, self._terms) * self._answers
+        spec, audio = self._spec, SILENT
+        if spec.prediction is not None:
+            output_tokens = min(output_tokens + bounds.rejected_bound(spec), pricing.COUNT_MAX)
+        terms = Terms(self._terms.at_ms, service_tier(endpoint, spec), size.images)
+        if size.has_audio or spec.modalities:
+            audio = Audio(input_tokens if size.has_audio else 0, output_tokens if bounds.speaks(spec) else 0)
+        return pricing.ceiling(candidate.price, input_tokens, output_tokens, terms, audio) * self._answers

@@ -30,6 +30,7 @@ SHEETS_MAX: Final = 10_000
 """Cards that are remembered with what was worked out of them; more than a catalogue's."""
 
 _INTS: Final = {int}
+_NO_COUNT: Final = "a count is no whole number in its range"
 _MINUTES_A_DAY: Final = 1_440
 _MS_A_MINUTE: Final = 60_000
 
@@ -112,23 +113,28 @@ def ceiling(card: PriceCard, input_tokens_max: int, output_tokens_max: int, term
     Raises:
         PricingError: the price is not known, or a bound is no whole number from 0 to COUNT_MAX.
     """
-    _check_counts((input_tokens_max, output_tokens_max, terms.images))
+    images, most = terms.images, COUNT_MAX
+    if not (
+        type(input_tokens_max) is type(output_tokens_max) is type(images) is int
+        and 0 <= input_tokens_max <= most
+        and 0 <= output_tokens_max <= most
+        and 0 <= images <= most
+    ):
+        raise PricingError(_NO_COUNT)
     heard = spoken = 0
     if audio_max is not SILENT:
         _check_counts((audio_max.input_tokens, audio_max.output_tokens))
         heard, spoken = min(audio_max.input_tokens, input_tokens_max), min(audio_max.output_tokens, output_tokens_max)
-    dearest, sheet = 0, _sheet(card)
+    dearest, sheet = 0, _sheets.get(id(card)) or _sheet(card)
     for rates in sheet.flat or sheet.reachable(input_tokens_max, terms):
-        cost = (
-            input_tokens_max * rates.read_most
-            + output_tokens_max * rates.told_most
-            + heard * rates.heard_more
-            + spoken * rates.spoken_more
-            + rates.request
-            + terms.images * rates.image
-        )
-        dearest = max(dearest, cost)
-    return _rounded_up(dearest)
+        cost = input_tokens_max * rates.read_most + output_tokens_max * rates.told_most + rates.request
+        if images:
+            cost += images * rates.image
+        if heard or spoken:
+            cost += heard * rates.heard_more + spoken * rates.spoken_more
+        if cost > dearest:  # noqa: PLR1730 - each call has four of these, and max takes three times as long
+            dearest = cost
+    return -(-dearest // PICO_IN_NANO)
 
 
 def prices_in_force(card: PriceCard, input_tokens: int, at_ms: int, service_tier: str | None = None) -> PriceParts:
@@ -281,7 +287,7 @@ def _are_prices(prices: PriceParts) -> bool:
 def _check_counts(counts: tuple[int, ...]) -> None:
     for count in counts:
         if type(count) is not int or not 0 <= count <= COUNT_MAX:
-            raise PricingError("a count is no whole number in its range")
+            raise PricingError(_NO_COUNT)
 
 
 def _rounded_up(sum_picousd: PicoUsd) -> NanoUsd:

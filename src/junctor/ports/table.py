@@ -9,6 +9,7 @@ What every adapter promises: one write is atomic; `transact` is all or nothing o
 write acknowledged before it; a write that raised UnknownOutcomeError may or may not have been applied, or may be applied later.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias
 
@@ -237,6 +238,12 @@ class Table(Protocol):
 
     async def put_new(self, item: Item) -> Done | Refused:
         """Write an item if its key is free."""
+
+    def begin_put_new(self, item: Item) -> "asyncio.Future[Done | Refused]":
+        """Begin to write an item if its key is free, for a caller who does not wait: he keeps the future and hears by it.
+
+        A StoreError comes by the future alone. To cancel it is to cancel the write's task.
+        """
 
     async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
         """Change one item if all conditions hold."""

@@ -6,7 +6,6 @@ what answered it in `answer`, which is written when it is settled. Both are JSON
 each of their values would be named, checked and billed in every write.
 """
 
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -16,7 +15,7 @@ from junctor.domain.call import Outcome
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Slot, SlotState
 from junctor.domain.money import NanoUsd
-from junctor.ports.table import PARTITION, SORT, Change, Condition, Equals, Item, Query, Set, Update, Value
+from junctor.ports.table import PARTITION, SORT, Change, Condition, Equals, Item, Key, Query, Set, Update, Value
 from junctor.records import ids, keys
 
 KEPT_S = 400 * 24 * 3600
@@ -67,15 +66,14 @@ _asked_in: Final = msgspec.json.Decoder(_Asked).decode
 _answer_in: Final = msgspec.json.Decoder(_Answer).decode
 
 
-def item(opened: Generation) -> Item:
-    """Return the item of a slot that is opened for a generation."""
-    place = opened.slot
-    partition, expires_at = _home(place.account, place.lease)
+def item(opened: Generation, key: Key | None = None) -> Item:
+    """Return the item of a slot that is opened for a generation. `key`: where it lies, from those who need that themselves."""
+    place = key or keys.slot(opened.slot)
     asked = _encode((opened.requested_model, opened.started_at_ms, opened.deadline_at_ms, opened.streamed))
     return {
-        PARTITION: partition,
-        SORT: keys.slot_sort(place.number),
-        "ttl": expires_at,
+        PARTITION: place.partition,
+        SORT: place.sort,
+        "ttl": _expires_at(opened.slot.lease),
         "state": _OPEN,
         "api_key": opened.api_key,
         "hold_nanousd": opened.hold_nanousd,
@@ -145,13 +143,14 @@ def ending(opened: Generation, outcome: Outcome, now_ms: int) -> tuple[tuple[Con
     That it is covered by the lease, its owner must have seen to.
     """
     cost = outcome.cost_nanousd
-    changes: tuple[Change, ...] = (Set("cost_nanousd", cost), Set("ended_at_ms", now_ms))
+    charged, ended = Set("cost_nanousd", cost), Set("ended_at_ms", now_ms)
+    changes: tuple[Change, ...]
+    if outcome.state is SlotState.SETTLED:
+        changes = charged, ended, _SETTLED, Set("answer", _answer(outcome))
+    else:
+        changes = charged, ended, Set("state", outcome.state.value)
     if cost > opened.hold_nanousd:
         changes += (Set("hold_nanousd", cost),)
-    if outcome.state is SlotState.SETTLED:
-        changes += _SETTLED, Set("answer", _answer(outcome))
-    else:
-        changes += (Set("state", outcome.state.value),)
     return _STILL_OPEN, changes
 
 
@@ -171,14 +170,11 @@ def bill_of(found: Item) -> Bill:
 
 def _place(place: Slot) -> dict[str, Value]:
     """Return a slot's key, and when its item may be swept: all of a lease's at the same time."""
-    partition, expires_at = _home(place.account, place.lease)
-    return {PARTITION: partition, SORT: keys.slot_sort(place.number), "ttl": expires_at}
+    return {**keys.attributes(keys.slot(place)), "ttl": _expires_at(place.lease)}
 
 
-@lru_cache(maxsize=keys.LEASES_KEPT)
-def _home(account: str, lease: str) -> tuple[str, int]:
-    """Return what the items of all slots of a lease have in common: their partition, and when they may be swept."""
-    return keys.slot(Slot(account, lease, 0)).partition, ids.made_at_ms(lease) // 1000 + KEPT_S
+def _expires_at(lease: str) -> int:
+    return ids.made_at_ms(lease) // 1000 + KEPT_S
 
 
 def _answer(outcome: Outcome) -> str:

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from junctor.domain.lease import Slot
 from junctor.ports.table import PARTITION, SORT, Key
+from junctor.records.ids import THREE_DIGITS
 
 LEASE_PREFIX = "LEASE#"
 PURSE_PREFIX = "PURSE#"
@@ -51,12 +52,9 @@ def lease(account_id: str, lease_id: str) -> Key:
 
 def slot(place: Slot) -> Key:
     """Return where a slot lies: the slots of one lease are one partition, in order."""
-    return Key(_slots(place.account, place.lease), slot_sort(place.number))
-
-
-def slot_sort(number: int) -> str:
-    """Return what a slot is sorted by among its lease's."""
-    return f"{SLOT_PREFIX}{number:06d}"
+    number = place.number
+    sort = f"{SLOT_PREFIX}{THREE_DIGITS[number // 1_000]}{THREE_DIGITS[number % 1_000]}"
+    return Key(_slots(place.account, place.lease), sort)
 
 
 @lru_cache(maxsize=LEASES_KEPT)

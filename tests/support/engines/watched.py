@@ -194,6 +194,10 @@ class EngineTable:
         """Write an item if its key is free."""
         return await self._store.carry_write([PutNew(item)], lambda: self._table.put_new(item))
 
+    def begin_put_new(self, item: Item) -> asyncio.Task[Done | Refused]:
+        """Begin to write an item if its key is free."""
+        return asyncio.get_running_loop().create_task(self.put_new(item))
+
     async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
         """Change one item."""
         operation = Update(key, tuple(conditions), tuple(changes))

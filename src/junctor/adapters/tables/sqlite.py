@@ -3,7 +3,7 @@
 One thread writes, with group commit, WAL and synchronous=FULL, so an acknowledged write survives kill -9 and power loss.
 Another thread reads on its own connection: in WAL mode a reader never waits for the writer, a statement begun after a commit
 sees it, and the event loop never waits for a disk. One process owns a file: a second one is refused, unless it only reads, for
-which SQLite itself answers. So the writer may rely on what it wrote lately, until SQLite says that somebody else wrote. Expired
+which SQLite itself answers. So the writer need not read what it wrote lately: the statement that changes it compares. Expired
 items stay readable until the writer sweeps them, as on DynamoDB. Reads of an index are consistent here, more than the port
 promises.
 
@@ -181,10 +181,19 @@ class SqliteTable:
 
     async def put_new(self, item: Item) -> Done | Refused:
         """Write an item if its key is free."""
+        return await self.begin_put_new(item)
+
+    def begin_put_new(self, item: Item) -> "asyncio.Future[Done | Refused]":
+        """Begin to write an item if its key is free: the writer's thread does it, and no task."""
         checked = check_item(self._spec, item)
         key, data = key_of(checked), encode(checked)
-        self._store.sweep_in_time()
-        return await self._store.writer.call(self._writes.put_new, key, checked, data)
+        try:
+            self._store.sweep_in_time()
+            return self._store.writer.write(self._writes.put_alone, self._writes.put_new, key, checked, data)
+        except UnavailableError as error:
+            refused: asyncio.Future[Done | Refused] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
 
     async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
         """Change one item if all conditions hold."""
@@ -214,7 +223,7 @@ class SqliteTable:
 
     def _apply(self, operation: Update | Delete) -> "asyncio.Future[Done | Refused]":
         self._store.sweep_in_time()
-        return self._store.writer.call(self._writes.apply, operation)
+        return self._store.writer.write(self._writes.apply_alone, self._writes.apply, operation)
 
 
 def _connect(file: Path, *, durable: bool) -> sqlite3.Connection:

@@ -1,0 +1,108 @@
+"""One call's money: what is set aside for it, in which lease, and the hold that is under way beside the upstream call.
+
+It is all that the ledger keeps of a call, from its beginning to its settlement. A hold is made or fails once, whoever writes
+its slot: whoever waits for it waits here, and one who leaves, or is late, takes nothing with him.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from junctor.domain.call import Call, Hold
+from junctor.domain.generation import Generation
+from junctor.domain.money import NanoUsd
+from junctor.domain.routing import Plan
+from junctor.ledger.holder import HeldLease
+from junctor.ledger.patience import ended_by
+from junctor.ledger.scope import Scope
+from junctor.policy.ceilings import Ceiling
+from junctor.ports.table import Key
+
+
+class Holding:
+    """What is set aside for a call that began at `at_ms`: how much, and where. `held` is None once that has gone back.
+
+    `output_cap`: the most output tokens of each answer to ask a provider for, as the organisation's money might not cover more;
+    None where it covers all that may come. `generation` is the one whose slot is being written, at `key`. `hold` is what is
+    held, None before that is durable, and `error` why there will be no hold; `on_failure` is called when that is known.
+    """
+
+    __slots__ = (
+        "_known",
+        "amount_nanousd",
+        "at_ms",
+        "call",
+        "ceiling",
+        "error",
+        "generation",
+        "held",
+        "hold",
+        "key",
+        "on_failure",
+        "output_cap",
+        "plan",
+        "scope",
+    )
+
+    generation: Generation
+    key: Key
+
+    def __init__(self, call: Call, plan: Plan, ceiling: Ceiling, at_ms: int, scope: Scope) -> None:
+        self.call = call
+        self.plan = plan
+        self.ceiling = ceiling
+        self.at_ms = at_ms
+        self.scope = scope
+        self.held: HeldLease | None = None
+        self.amount_nanousd = ceiling.hold_nanousd
+        self.output_cap: int | None = None
+        self.hold: Hold | None = None
+        self.error: BaseException | None = None
+        self.on_failure: Callable[[], None] | None = None
+        self._known: asyncio.Future[None] | None = None
+
+    @property
+    def output_tokens(self) -> int:
+        """The output tokens of each answer for which money is held."""
+        return self.ceiling.output_tokens
+
+    @property
+    def may_outgrow(self) -> bool:
+        """Whether an answer may come to cost more than is held for it."""
+        return self.output_cap is None and self.ceiling.open_nanousd > self.ceiling.hold_nanousd
+
+    @property
+    def generation_id(self) -> str:
+        """The generation that is held, empty while there is none."""
+        return self.hold.generation.id if self.hold is not None else ""
+
+    async def ready(self, deadline_at: float | None = None) -> Hold:
+        """Wait until the hold is durable. Raises JunctorError; TimeoutError if it is not by an instant of the loop's clock."""
+        while self.hold is None:
+            if self.error is not None:
+                raise self.error
+            if self._known is None:
+                self._known = asyncio.get_running_loop().create_future()
+            if not await ended_by(self._known, deadline_at):
+                raise TimeoutError
+        return self.hold
+
+    def opened(self, hold: Hold) -> None:
+        """Note that the hold is durable."""
+        self.hold = hold
+        if self._known is not None:
+            self._known.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Note that there will be no hold."""
+        self.error = error
+        if self._known is not None:
+            self._known.set_result(None)
+        if self.on_failure is not None:
+            self.on_failure()
+
+    async def more(self, amount: NanoUsd) -> bool:
+        """Set more aside, if there is more. Raises LedgerUnavailableError."""
+        if self.held is None or not await self.scope.more_room(self.held, amount):
+            return False
+        self.amount_nanousd += amount
+        return True
