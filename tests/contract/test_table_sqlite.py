@@ -5,6 +5,7 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from junctor.adapters.tables.sqlite_worker import WritingWorker
 from junctor.ports.table import (
     Add,
     Done,
+    Equals,
     Exists,
     IndexSpec,
     Key,
@@ -243,8 +245,16 @@ async def test_a_commit_that_fails_is_no_success(tmp_path: Path) -> None:
 
     with pytest.raises(UnknownOutcomeError):
         await store.writer.call(refuse_to_commit)
+    # Held up, so that what follows shares one commit: a write that is alone commits by itself.
+    go = threading.Event()
+    held = store.writer.call(lambda _: go.wait(PATIENCE_S))
     writes = [table.update(KEY, [], [Add("count", 1)]), table.put_new(item(sort="new")), table.put_new(item())]
-    answers = await asyncio.gather(*writes, return_exceptions=True)
+    together = asyncio.gather(*writes, return_exceptions=True)
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(UnknownOutcomeError):
+        await held
+    answers = await together
     assert [type(answer) for answer in answers] == [UnknownOutcomeError] * 3
     await store.writer.call(lambda connection: connection.set_authorizer(None))
     assert done(await table.update(KEY, [], [Add("count", 1)])).item == item(count=1)
@@ -323,6 +333,96 @@ async def test_what_somebody_else_wrote_is_seen(tmp_path: Path) -> None:
             other.execute("""UPDATE "table:sample" SET item = ? WHERE sk = x'53'""", (encode(item(count=4)),))
     assert done(await table.update(KEY, [], [Add("count", 1)])).item == item(count=5)
     await store.close()
+
+
+async def test_what_somebody_else_wrote_decides(tmp_path: Path) -> None:
+    """A slot that somebody else ended would be refused, or ended again, for what it was once; or a sum be called impossible."""
+    path = tmp_path / "store.sqlite3"
+    store = SqliteStore(path)
+    await store.create([SAMPLE])
+    table = store.table(SAMPLE)
+    for ours, theirs in (({"state": "OPEN"}, {"state": "ENDED"}), ({"count": "text"}, {"count": 4})):
+        done(await table.delete(KEY))
+        done(await table.put_new(item(**ours)))
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("""UPDATE "table:sample" SET item = ? WHERE sk = x'53'""", (encode(item(**theirs)),))
+        if "state" in ours:
+            assert refused(await table.update(KEY, [Equals("state", "OPEN")], [Add("count", 1)])).old == item(state="ENDED")
+            assert done(await table.update(KEY, [Equals("state", "ENDED")], [Add("count", 1)])).item == item(
+                state="ENDED", count=1
+            )
+        else:
+            assert done(await table.update(KEY, [], [Add("count", 1)])).item == item(count=5)
+    await store.close()
+
+
+async def test_a_lone_write_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
+    """The next write would build upon one that was never written, or the store stay in a transaction for ever."""
+    store = SqliteStore(tmp_path / "store.sqlite3")
+    await store.create([SAMPLE])
+    table = store.table(SAMPLE)
+    done(await table.put_new(item(count=0)))
+
+    def bound(connection: sqlite3.Connection, pages: int) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+
+    await store.writer.call(bound, 1)  # no less than there are
+    with pytest.raises(UnknownOutcomeError):
+        await table.update(KEY, [], [Set("text", "x" * 50_000)])
+    with pytest.raises(UnknownOutcomeError):
+        await table.put_new(item(sort="new", text="x" * 50_000))
+    await store.writer.call(bound, 100_000)
+    assert done(await table.update(KEY, [], [Add("count", 1)])).item == item(count=1)
+    done(await table.put_new(item(sort="new")))
+    await store.close()
+
+
+async def test_an_item_of_an_index_is_found_by_it_though_it_came_alone() -> None:
+    """The reclaimer would never find a lease that was taken, or renewed, while nobody else wrote."""
+    store = SqliteStore(None)
+    await store.create([SAMPLE])
+    table = store.table(SAMPLE)
+    done(await table.put_new(item(shard="s", due="1")))
+    assert await all_items(table, Query(partition="s", index="by-due")) == [item(shard="s", due="1")]
+    done(await table.update(KEY, [], [Set("shard", "t")]))
+    assert await all_items(table, Query(partition="s", index="by-due")) == []
+    assert await all_items(table, Query(partition="t", index="by-due")) == [item(shard="t", due="1")]
+    await store.close()
+
+
+def _coded(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("made up")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (_coded(sqlite3.SQLITE_BUSY), UnavailableError),
+        (_coded(sqlite3.SQLITE_ERROR), UnavailableError),
+        (_coded(sqlite3.SQLITE_IOERR_FSYNC), UnknownOutcomeError),
+        (_coded(sqlite3.SQLITE_FULL), UnknownOutcomeError),
+        (sqlite3.ProgrammingError("made up"), UnknownOutcomeError),
+        (MemoryError(), UnknownOutcomeError),
+        (ValueError(), ValueError),
+    ],
+)
+async def test_a_lone_write_whose_fate_is_unknown_is_told_so(raised: Exception, told: type[Exception]) -> None:
+    """A write that is on disk would be called one that never was, as its statement commits too; or the thread would end."""
+    forgotten: list[bool] = []
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    worker = WritingWorker("test", connection, lambda: forgotten.append(True))
+
+    def fail(_: sqlite3.Connection) -> str:
+        raise raised
+
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(told):
+            await worker.write(fail, lambda _: "done again")
+        assert forgotten
+        assert await worker.write(lambda _: None, lambda writing: writing.in_transaction) is True
+        await worker.close()
 
 
 class _NoMemory:

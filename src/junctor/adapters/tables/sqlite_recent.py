@@ -1,8 +1,8 @@
 """What a table's writer wrote lately, so that it need not read it again: a slot is ended soon after it began.
 
-Only the writer's thread may ask, as nobody else knows what it has rolled back; then all is forgotten, as it is when another
-connection has written. Items lie here encoded, so that nobody can change them, and are bounded in number and size. Invariant:
-what is known here is what the file holds.
+Only the writer's thread may ask, as nobody else knows what it has rolled back; then all is forgotten. Items lie here encoded,
+so that nobody can change them, and are bounded in number and size. Invariant: what is known here is what this store wrote last;
+whoever builds upon it has the file compare it, as somebody else may have written there.
 """
 
 from junctor.ports.table import Key

@@ -39,6 +39,7 @@ _READ = Template("SELECT item FROM $table WHERE pk = ? AND sk = ?")
 _EXPIRED = Template("SELECT item FROM $table WHERE expires_at < ? LIMIT ?")
 _INSERT = Template("INSERT INTO $table VALUES (?, ?, ?, ?) ON CONFLICT (pk, sk) DO NOTHING")
 _CHANGE = Template("UPDATE $table SET item = ? WHERE pk = ? AND sk = ?")
+_EXCHANGE = Template("UPDATE $table SET item = ? WHERE pk = ? AND sk = ? AND item = ?")
 _REPLACE = Template("UPDATE $table SET item = ?, expires_at = ? WHERE pk = ? AND sk = ?")
 _DELETE = Template("DELETE FROM $table WHERE pk = ? AND sk = ?")
 _ENTER = Template("INSERT OR REPLACE INTO $index VALUES (?, ?, ?, ?)")
@@ -69,6 +70,7 @@ class Rows:
         self._read = _READ.substitute(self._names)
         self._insert = _INSERT.substitute(self._names)
         self._change = _CHANGE.substitute(self._names)
+        self._exchange = _EXCHANGE.substitute(self._names)
         self._replace = _REPLACE.substitute(self._names)
         self._delete = _DELETE.substitute(self._names)
         self._expired = _EXPIRED.substitute(self._names)
@@ -97,6 +99,10 @@ class Rows:
         found = self.find(connection, key)
         return None if found is None else decode(found)
 
+    def is_indexed(self, item: Item) -> bool:
+        """Tell whether an item may be in an index."""
+        return any(index.partition in item for index in self._spec.indexes)
+
     def insert(self, connection: sqlite3.Connection, key: Key, item: Item, data: bytes) -> bool:
         """Write an item, and return whether its key was free; nothing is written if not."""
         row = (key.partition.encode(), key.sort.encode(), data, self._expires_at(item))
@@ -107,11 +113,20 @@ class Rows:
                 self._move(connection, index, None, item)
         return True
 
+    def stays(self, old: Item, new: Item) -> bool:
+        """Tell whether an item keeps its place in every index."""
+        # What a change left alone is the same object in both; where it is not, more is written than need be.
+        return all(map(is_, map(old.get, self._ordering), map(new.get, self._ordering)))
+
+    def exchange(self, connection: sqlite3.Connection, key: Key, known: bytes, data: bytes) -> bool:
+        """Write over an item whose place `stays`, if it still is what is known, encoded, and return whether this was done."""
+        row = (data, key.partition.encode(), key.sort.encode(), known)
+        return connection.execute(self._exchange, row).rowcount == 1
+
     def replace(self, connection: sqlite3.Connection, key: Key, old: Item, new: Item, data: bytes) -> None:
         """Write over an item that is there, and keep the indexes with it."""
         pk, sk = key.partition.encode(), key.sort.encode()
-        # What a change left alone is the same object in both; where it is not, more is written than need be.
-        if all(map(is_, map(old.get, self._ordering), map(new.get, self._ordering))):
+        if self.stays(old, new):
             connection.execute(self._change, (data, pk, sk))
             return
         connection.execute(self._replace, (data, self._expires_at(new), pk, sk))

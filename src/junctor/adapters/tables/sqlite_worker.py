@@ -3,8 +3,12 @@
 Answers to asyncio callers go back with one wake-up per batch and loop, because waking a loop costs more than most jobs. The
 writing worker runs a batch as one transaction, and no caller hears of a success before the whole batch is on disk. A job that
 raises fails its own caller only: one that had written nothing leaves nothing to undo, and otherwise the whole batch is rolled
-back and done again with a savepoint for each job, which is rare, and spares all others the savepoint. The reading worker runs
-jobs one by one. A job may be applied although its caller was cancelled.
+back and done again with a savepoint for each job, which is rare, and spares all others the savepoint. A job that is alone and
+writes by one statement needs no transaction around it: SQLite makes that statement one by itself. The reading worker runs jobs
+one by one. A job may be applied although its caller was cancelled.
+
+A statement costs by being called, whatever it does: between two commits other work has filled the processor's caches, and each
+call into SQLite gives Python's lock away five or six times.
 """
 
 import asyncio
@@ -23,11 +27,17 @@ _Arguments = TypeVarTuple("_Arguments")
 BATCH_MAX = 256
 """The most jobs of one batch, which bounds how long a caller waits for others."""
 
-_Job = tuple["asyncio.Future[object]", Callable[..., object], tuple[object, ...]]
-"""Who waits, the work and its arguments: it may be done again from the start, once it was rolled back."""
+_Job = tuple["asyncio.Future[object]", Callable[..., object], tuple[object, ...], Callable[..., object] | None]
+"""Who waits, the work, its arguments, and what to try instead where it is alone (`WritingWorker.write`).
+
+It may be done again from the start, once it was rolled back.
+"""
 
 _FAILURES = (sqlite3.Error, MemoryError)
 """What SQLite cannot do: where it has no memory, Python does not call it an error of SQLite's."""
+
+_BEFORE = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY})
+"""How SQLite fails a statement that it has not begun to run, or cannot lock the file for: nothing was written."""
 
 _MISTAKES = (TypeError, ValueError)
 """What a caller did wrong, which is found before anything is written for him."""
@@ -53,10 +63,7 @@ class Worker:
             UnavailableError: the worker was closed.
         """
         future = asyncio.get_running_loop().create_future()
-        with self._gate:
-            if not self._open:
-                raise UnavailableError("the store is closed")
-            self._queue.put((future, work, arguments))
+        self._accept((future, work, arguments, None))
         return future
 
     async def close(self) -> None:
@@ -70,6 +77,12 @@ class Worker:
     def run(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
         """Run the jobs of one batch, and return an answer or an exception for each."""
         return [_outcome(connection, job) for job in batch]
+
+    def _accept(self, job: _Job) -> None:
+        with self._gate:
+            if not self._open:
+                raise UnavailableError("the store is closed")
+            self._queue.put(job)
 
     def _serve(self) -> None:
         more = True
@@ -95,21 +108,35 @@ class Worker:
 
 
 class WritingWorker(Worker):
-    """A worker whose batches are transactions.
-
-    `forget` is called in its thread whenever anything was rolled back, or written by anybody else.
-    """
+    """A worker whose batches are transactions. `forget` is called in its thread whenever anything was rolled back."""
 
     def __init__(self, name: str, connection: sqlite3.Connection, forget: Callable[[], None]) -> None:
         self._forget = forget
-        self._version = 0
         super().__init__(name, connection)
+
+    def write(
+        self,
+        alone: Callable[[sqlite3.Connection, *_Arguments], _Answer | None],
+        work: Callable[[sqlite3.Connection, *_Arguments], _Answer],
+        *arguments: *_Arguments,
+    ) -> "asyncio.Future[_Answer]":
+        """Have some work done, as `call` does; `alone` is tried instead where nobody else's is in the batch.
+
+        It is run without a transaction, and must write by one statement, or nothing and return None: then the work is done.
+
+        Raises:
+            UnavailableError: the worker was closed.
+        """
+        future = asyncio.get_running_loop().create_future()
+        self._accept((future, work, arguments, alone))
+        return future
 
     def run(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
         """Run a batch in one transaction, and commit before any success is told."""
+        if len(batch) == 1 and (outcome := self._alone(connection, batch[0])) is not None:
+            return (outcome,)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            self._notice_others(connection)
             outcomes = self._together(connection, batch) or self._one_by_one(connection, batch)
         except _FAILURES as error:
             self._undo(connection)
@@ -118,22 +145,30 @@ class WritingWorker(Worker):
             connection.execute("COMMIT")
         except _FAILURES as error:
             self._undo(connection)
-            lost = UnknownOutcomeError("the store could not confirm the write")
-            lost.__cause__ = error
+            lost = _lost(error)
             return [outcome if isinstance(outcome, _MISTAKES) else lost for outcome in outcomes]
         return outcomes
 
-    def _notice_others(self, connection: sqlite3.Connection) -> None:
-        """Forget what was known if another connection has written, which the store's lock is to prevent (2 us a batch)."""
-        (version,) = connection.execute("PRAGMA data_version").fetchone()
-        if version != self._version:
-            self._version = version
+    def _alone(self, connection: sqlite3.Connection, job: _Job) -> object:
+        """Try to do some work by one statement, and return its answer or its exception; None if it is still to be done."""
+        _, _, arguments, alone = job
+        if alone is None:
+            return None
+        try:
+            return alone(connection, *arguments)
+        except _FAILURES as error:
+            self._undo(connection)
+            # The statement commits as well, so that only what fails before it runs is known to have written nothing.
+            before = isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) in _BEFORE
+            return _unavailable(error) if before else _lost(error)
+        except Exception as error:  # noqa: BLE001 - as in _outcome
             self._forget()
+            return error
 
     def _together(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
         """Run all jobs with nothing between them. If one fails that may have written, undo all and return nothing."""
         outcomes: list[object] = []
-        for _, work, arguments in batch:
+        for _, work, arguments, _ in batch:
             written = connection.total_changes
             try:
                 outcomes.append(work(connection, *arguments))
@@ -168,7 +203,7 @@ class WritingWorker(Worker):
 
 def _outcome(connection: sqlite3.Connection, job: _Job) -> object:
     """Do some work, and return its answer or its exception."""
-    _, work, arguments = job
+    _, work, arguments, _ = job
     try:
         return work(connection, *arguments)
     except _FAILURES as error:
@@ -187,7 +222,7 @@ def _answer(batch: Sequence[_Job], outcomes: Sequence[object]) -> None:
 
 
 def _answer_here(loop: asyncio.AbstractEventLoop, batch: Sequence[_Job], outcomes: Sequence[object]) -> None:
-    for (future, _, _), outcome in zip(batch, outcomes, strict=True):
+    for (future, _, _, _), outcome in zip(batch, outcomes, strict=True):
         if future.done() or future.get_loop() is not loop:
             continue
         if isinstance(outcome, Exception):
@@ -200,3 +235,9 @@ def _unavailable(error: sqlite3.Error | MemoryError) -> UnavailableError:
     refusal = UnavailableError("the store's file cannot be used")
     refusal.__cause__ = error
     return refusal
+
+
+def _lost(error: sqlite3.Error | MemoryError) -> UnknownOutcomeError:
+    unknown = UnknownOutcomeError("the store could not confirm the write")
+    unknown.__cause__ = error
+    return unknown

@@ -2,7 +2,9 @@
 
 Whatever may be refused is judged before anything is written, so that a caller's mistake fails his own write only. What a write
 costs is told from the length of the encoded item wherever that is proof enough: DynamoDB's way of counting takes as long as the
-write. Every method is to run in the writer's thread, which owns the connection and what `recent` knows.
+write. Every method is to run in the writer's thread, which owns the connection and what `recent` knows; `put_alone` and
+`apply_alone` without a transaction too, as they write by one statement. What is known is compared again by that statement, and
+whatever it does not do is done by what the file holds: what anybody else wrote there is seen.
 """
 
 import sqlite3
@@ -12,6 +14,7 @@ from junctor.adapters.tables.rules import (
     WRITE_UNIT_BYTES,
     allowed,
     applied,
+    changed,
     decide_all,
     transaction_units,
     write_units,
@@ -37,20 +40,57 @@ class Writes:
         self._rows = rows
         self._recent = recent
 
+    def put_alone(self, connection: sqlite3.Connection, key: Key, item: Item, data: bytes) -> Done | None:
+        """Do as `put_new` by one statement; None, and nothing is written, if the key is taken or an index is to follow."""
+        capacity = cost(item, data)
+        if self._rows.is_indexed(item) or not self._rows.insert(connection, key, item, data):
+            return None
+        self._recent.keep(key, data)
+        return _DONE if capacity is _UNIT else Done(None, capacity)
+
     def put_new(self, connection: sqlite3.Connection, key: Key, item: Item, data: bytes) -> Done | Refused:
         """Write an item, of which `data` is the encoded form, if its key is free."""
-        if not self._rows.insert(connection, key, item, data):
-            found = self._find(connection, key)
-            old = None if found is None else decode(found)
+        done = self.put_alone(connection, key, item, data)
+        if done is not None:
+            return done
+        found = self._rows.find(connection, key)
+        if found is not None:
+            old = decode(found)
             return Refused(old, 0, cost(old, found))
+        self._write(connection, key, None, item, data)
+        return Done(None, cost(item, data))
+
+    def apply_alone(self, connection: sqlite3.Connection, operation: Update | Delete) -> Done | None:
+        """Change an item that was written lately, by one statement which fails if it is not the same any more.
+
+        None, and nothing is written, if it is not known, if it is another by now, or if it is not to be changed in this way.
+        """
+        key = operation.key
+        known = self._recent.find(key)
+        if known is None or not isinstance(operation, Update):
+            return None
+        old = decode(known)
+        if not allowed(operation, old):
+            return None
+        try:
+            new = changed(key, old, operation.changes)
+            data = encode(new)
+            before, after = cost(old, known), cost(new, data)
+        except ValueError:
+            # It is for the item that is there to say so.
+            return None
+        if not self._rows.stays(old, new) or not self._rows.exchange(connection, key, known, data):
+            return None
         self._recent.keep(key, data)
-        capacity = cost(item, data)
-        return _DONE if capacity is _UNIT else Done(None, capacity)
+        return Done(new, before if before.write_units > after.write_units else after)
 
     def apply(self, connection: sqlite3.Connection, operation: Update | Delete) -> Done | Refused:
         """Change one item, or take it away, if all conditions hold. Raises ValueError."""
+        done = self.apply_alone(connection, operation)
+        if done is not None:
+            return done
         key = operation.key
-        found = self._find(connection, key)
+        found = self._rows.find(connection, key)
         old = None if found is None else decode(found)
         before = cost(old, found)
         if not allowed(operation, old):
@@ -65,7 +105,7 @@ class Writes:
         self, connection: sqlite3.Connection, operations: Sequence[Operation], token: str, now_s: float
     ) -> Done | Refused:
         """Apply all operations or none, once under this token. Raises ValueError."""
-        olds = [self._read(connection, operation_key(operation)) for operation in operations]
+        olds = [self._rows.read(connection, operation_key(operation)) for operation in operations]
         if repeats(connection, operations, token, now_s):
             return Done(None, Capacity(read_units=transaction_units(olds, olds)))
         answer, news = decide_all(operations, olds)
@@ -79,7 +119,7 @@ class Writes:
         """Write many items over whatever was there, and return the units that they cost."""
         units = 0.0
         for key, item in items.items():
-            old = self._read(connection, key)
+            old = self._rows.read(connection, key)
             self._write(connection, key, old, item, encode(item))
             units += write_units(old, item)
         return units
@@ -90,13 +130,6 @@ class Writes:
         for item in expired:
             self._write(connection, key_of(item), item, None, None)
         return len(expired) == SWEEP_MAX
-
-    def _find(self, connection: sqlite3.Connection, key: Key) -> bytes | None:
-        return self._recent.find(key) or self._rows.find(connection, key)
-
-    def _read(self, connection: sqlite3.Connection, key: Key) -> Item | None:
-        found = self._find(connection, key)
-        return None if found is None else decode(found)
 
     def _write(self, connection: sqlite3.Connection, key: Key, old: Item | None, new: Item | None, data: bytes | None) -> None:
         """Replace an item by another, None for no item; `data` is the other one, encoded."""
