@@ -18,11 +18,11 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from junctor.doors.grpc_calls import DETAILS_KEY, Context, Route
+from junctor.doors.grpc_calls import DETAILS_KEY, Context
 from junctor.doors.grpc_server import GrpcServer, ServerTerms, Service
 from junctor.doors.rpc.gate import Bounds, Visit
 from junctor.v1.router_service_pb2 import CompleteResponse
-from tests.support.doors import new_gate
+from tests.support.doors import new_gate, route
 
 PATH = "/drains/Call"
 CALL_S = 0.005
@@ -44,7 +44,7 @@ async def _called() -> tuple[GrpcServer, int, asyncio.Event]:
         return CompleteResponse()
 
     gate = new_gate(Bounds(calls_max=100_000))
-    server = GrpcServer((Service("drains", {PATH: Route(answer)}),), ServerTerms(port=0), gate)
+    server = GrpcServer((Service("drains", {PATH: route(answer)}),), ServerTerms(port=0), gate)
     return server, await server.start(), first
 
 

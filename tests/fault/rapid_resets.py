@@ -24,11 +24,11 @@ import grpc
 from msgspec import Struct
 
 from junctor.bootstrap.native import run
-from junctor.doors.grpc_calls import Context, Route
+from junctor.doors.grpc_calls import Context
 from junctor.doors.grpc_server import ServerTerms
 from junctor.doors.rpc.gate import Visit
 from junctor.v1.router_service_pb2 import CompleteResponse
-from tests.support.doors import listener
+from tests.support.doors import listener, route
 from tests.support.http2 import GOAWAY, RST_STREAM, Peer, opening, reset
 
 PATH = "/test/Call"
@@ -109,7 +109,7 @@ def _serve(provider_s: float, streams: int, ports: "Queue[int]") -> None:
 
     async def main() -> None:
         terms = ServerTerms(port=0, concurrent_streams_max=streams)
-        async with listener({PATH: Route(answer)}, terms=terms) as heard:
+        async with listener({PATH: route(answer)}, terms=terms) as heard:
             ports.put(heard.port)
             await asyncio.Event().wait()
 
@@ -127,7 +127,7 @@ async def _main(resets: int, provider_s: float, streams: int) -> int:
         seen = await honest(f"127.0.0.1:{port}", going)
         print(
             f"{name:7} {len(seen.taken_ms):6} calls  p50 {seen.percentile(0.5):7.1f} ms  p99 {seen.percentile(0.99):7.1f} ms"
-            f"  failed {dict(seen.failed)}  server {_resident_mib(server.pid)} MiB"
+            f"  failed {dict(seen.failed)}  server {resident_mib(server.pid)} MiB"
         )
         return seen
 
@@ -149,7 +149,8 @@ async def _main(resets: int, provider_s: float, streams: int) -> int:
     return 0 if ratio <= RATIO_MOST and not during.failed else 1
 
 
-def _resident_mib(pid: int) -> int:
+def resident_mib(pid: int) -> int:
+    """Return the memory of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() >> 20
 

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
-from junctor.doors.grpc_calls import Context, Route
+from junctor.doors.grpc_calls import Context
 from junctor.doors.grpc_server import ServerTerms
 from junctor.doors.rpc.gate import Gate, Visit
 from junctor.v1.router_service_pb2 import CompleteResponse
-from tests.support.doors import Listener, listener
+from tests.support.doors import Listener, listener, route
 from tests.support.http2 import (
     ACK,
     ENHANCE_YOUR_CALM,
@@ -41,7 +41,7 @@ async def _holding(terms: ServerTerms) -> AsyncGenerator[tuple[Listener, asyncio
         await end.wait()
         return CompleteResponse()
 
-    async with listener({PATH: Route(hold)}, terms=terms) as heard, asyncio.timeout(3 * PATIENCE_S):
+    async with listener({PATH: route(hold)}, terms=terms) as heard, asyncio.timeout(3 * PATIENCE_S):
         yield heard, begun, end
 
 

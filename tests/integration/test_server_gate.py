@@ -14,10 +14,11 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from junctor.client import JunctorRpcError, complete_request, stream_request
 from junctor.client.errors import read_status
 from junctor.domain.lease import SlotState
-from junctor.doors.grpc_calls import Route
+from junctor.doors.rpc import gate
 from junctor.doors.rpc.gate import RETRY_LEAST_S, RETRY_MOST_S
+from junctor.policy.api_keys import LOOKUP_BYTES, SECRET_BYTES, mint
 from junctor.v1.router_service_pb2 import CompleteRequest, CompleteResponse, StreamRequest, StreamResponse
-from tests.support.doors import answer_at_once, listener
+from tests.support.doors import answer_at_once, listener, route
 from tests.support.harness import Router
 from tests.support.pipeline import (
     MODEL,
@@ -56,6 +57,12 @@ async def _asked(router: Router, channel: grpc.aio.Channel, prompt: str = "Hi") 
 
 def _read(error: grpc.aio.AioRpcError) -> JunctorRpcError:
     return read_status(error.code().name, error.details() or "", error.trailing_metadata() or ())
+
+
+def _begin(router: Router, channel: grpc.aio.Channel) -> Begun:
+    """Begin a Complete with a valid key."""
+    call: Begun = channel.stream_unary(f"/{SERVICE}/Complete")(metadata=bearer(router.api_key))
+    return call
 
 
 async def _told(call: Begun) -> JunctorRpcError:
@@ -103,7 +110,8 @@ async def test_who_is_too_much_is_turned_away(setting: str, value: str, prompt: 
             assert await _asked(router, channel, prompt) == "OK"
         assert len(upstream.requests) == served + 2
         states = Counter(record.state for record in await slots(router))
-        assert len(log_lines(router)) == served + 2
+        lines = Counter(line["status"] for line in log_lines(router))
+        assert lines.total() - lines["OVERLOADED"] == served + 2
     assert ends == {"OK": served, "UNAVAILABLE OVERLOADED": crowd - served, "": 1}
     assert states == {SlotState.SETTLED: served + 1, SlotState.VOID: 1}
 
@@ -143,19 +151,67 @@ async def test_a_stream_that_is_not_read_is_cut(tmp_path: Path) -> None:
 
 
 async def test_a_request_that_is_not_sent_is_given_up(tmp_path: Path) -> None:
-    """Callers who begin requests and never send them would fill a server, and nobody had to be known to do so."""
+    """Callers who begin requests and never send them would fill a server."""
     settings = {"JUNCTOR_PATIENCE_S": "0.2", "JUNCTOR_CALLS_MAX": "2"}
     async with one_endpoint(tmp_path, chat_answer("Hi."), settings=settings) as (router, _), raw_channel(router) as channel:
-        begun: list[Begun] = [channel.stream_unary(f"/{SERVICE}/Complete")() for _ in range(2)]
+        begun = [_begin(router, channel) for _ in range(2)]
         errors = await asyncio.gather(*map(_told, begun))
         assert await _asked(router, channel) == "OK"
     assert [(error.code, error.metadata) for error in errors] == [("DEADLINE_EXCEEDED", {"stage": "receipt"})] * 2
 
 
+async def test_late_requests_make_room_and_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that come slowly would fill the memory beside its bound, and nobody could see whose they are."""
+    monkeypatch.setattr(gate, "ARRIVING_S", 0.05)
+    monkeypatch.setattr(gate, "WEIGH_EVERY_S", 0.05)
+    settings = {"JUNCTOR_REQUESTS_MAX_BYTES": "1 MiB", "JUNCTOR_MESSAGE_IN_MAX_BYTES": "1 MiB"}
+    async with one_endpoint(tmp_path, chat_answer("Hi."), settings=settings) as (router, _), raw_channel(router) as channel:
+        slow = [asyncio.create_task(_told(_begin(router, channel))) for _ in range(2)]
+        ended, going = await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
+        assert (len(ended), len(going)) == (1, 1), "there is room for one"
+        assert await _asked(router, channel) == "OK", "it makes room for who is in time"
+        errors = await asyncio.gather(*slow)
+        lines = log_lines(router)
+    assert [(error.code, error.reason, error.metadata) for error in errors] == [
+        ("UNAVAILABLE", "OVERLOADED", {"limit": "memory"})
+    ] * 2
+    assert Counter((line["status"], line["account"]) for line in lines) == {
+        ("OVERLOADED", router.account): 2,
+        ("OK", router.account): 1,
+    }
+
+
+@pytest.mark.parametrize("api_key", [None, "", "jk-0", "unknown"])
+@pytest.mark.parametrize("method", ["Complete", "Stream", "Explain", "Embed"])
+async def test_a_request_of_a_stranger_is_not_waited_for(method: str, api_key: str | None, tmp_path: Path) -> None:
+    """Whoever reaches the port could fill the memory with requests that are never whole."""
+    if api_key == "unknown":
+        api_key = mint(bytes(LOOKUP_BYTES), bytes(SECRET_BYTES))
+    async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _), raw_channel(router) as channel:
+        call: Begun = channel.stream_unary(f"/{SERVICE}/{method}")(metadata=None if api_key is None else bearer(api_key))
+        error = await _told(call)
+    assert (error.code, error.reason) == ("UNAUTHENTICATED", "API_KEY_INVALID")
+
+
+async def test_who_leaves_before_he_has_sent_is_no_mistake(tmp_path: Path) -> None:
+    """The log would blame every caller who changes his mind for a request that is wrong."""
+    async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _), raw_channel(router) as channel:
+        for after_s in (0.02, 0.05):
+            call = _begin(router, channel)
+            await asyncio.sleep(after_s)
+            call.cancel()
+
+        async def logged() -> list[str] | None:
+            lines = [line["status"] for line in log_lines(router)]
+            return lines if len(lines) == 2 else None
+
+        assert await until(logged) == ["CANCELLED"] * 2
+
+
 async def test_a_call_without_a_request_is_told_so(tmp_path: Path) -> None:
     """A client with a bug would wait until its deadline, and learn nothing."""
     async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _), raw_channel(router) as channel:
-        call: Begun = channel.stream_unary(f"/{SERVICE}/Complete")()
+        call = _begin(router, channel)
         await call.done_writing()
         error = await _told(call)
     assert (error.code, error.field_violations) == ("INVALID_ARGUMENT", (("request", "is missing"),))
@@ -164,7 +220,7 @@ async def test_a_call_without_a_request_is_told_so(tmp_path: Path) -> None:
 async def test_a_request_over_the_limit_leaves_no_trace(caplog: pytest.LogCaptureFixture) -> None:
     """Each request that is too long would write a stack into the log, or keep its room."""
     path = "/test/Call"
-    async with listener({path: Route(answer_at_once)}) as heard, grpc.aio.insecure_channel(heard.target) as channel:
+    async with listener({path: route(answer_at_once)}) as heard, grpc.aio.insecure_channel(heard.target) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"x" * (21 << 20), timeout=PATIENCE_S)

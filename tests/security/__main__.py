@@ -84,11 +84,13 @@ ROWS = (
     ),
     Row(
         "HTTP/2 abuse, slow clients",
-        "most streams and calls, age of connections, bounded waiting for who does not send or read",
+        "most streams and calls, age of connections, bounded waiting and memory for who does not send or read",
         (
             "tests/fault/test_rapid_resets.py",
+            "tests/fault/test_slow_senders.py",
             "tests/integration/test_server_connections.py",
             "tests/integration/test_server_gate.py",
+            "tests/integration/test_server_health.py",
         ),
     ),
     Row(

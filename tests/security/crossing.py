@@ -41,6 +41,7 @@ from junctor.usecases.trail import Trail
 from junctor.v1 import account_service_pb2 as pb
 from junctor.v1 import usage_service_pb2 as usage_pb
 from tests.support.control_plane import all_methods
+from tests.support.doors import at_hand
 from tests.support.stage import OPERATOR, Vault
 from tests.support.virtual_loop import TimersLoop, run_virtual
 from tests.support.world import LoopClock, NotedTelemetry, SeededDice
@@ -157,7 +158,7 @@ class Town:
         )
         self.telemetry.lines.clear()
         try:
-            return await rpc.call(method, request.SerializeToString(), self.keys[caller], None)
+            return await rpc.call(method, at_hand(request.SerializeToString()), self.keys[caller], None)
         except JunctorError as error:
             return error
 

@@ -7,8 +7,8 @@ import grpc.aio
 
 from tests.support.hearing import hear
 from tests.support.memory import swelling
-from tests.support.pipeline import PATIENCE_S
-from tests.support.router_process import Site, loaded_router
+from tests.support.pipeline import PATIENCE_S, bearer
+from tests.support.router_process import Site, loaded_router, opened_core
 
 MESSAGE_MAX_BYTES = 1 << 20
 UNPACKED_BYTES = 128 << 20
@@ -16,19 +16,22 @@ MEMORY_MAX = 64 << 20
 
 
 async def test_a_squeezed_message_is_refused_at_its_limit(tmp_path: Path) -> None:
-    """Else a thousandth of a message's size, and no API key, is enough to use up a server's memory."""
+    """Else a thousandth of a message's size is enough to use up a server's memory; without an API key, it is not even read."""
+    site = Site(str(tmp_path), {"JUNCTOR_MESSAGE_IN_MAX_BYTES": str(MESSAGE_MAX_BYTES)})
+    async with opened_core(site) as core:
+        known = bearer(await core.accounts.create_api_key((await core.accounts.create_organisation("test")).id, "test"))
     router = await loaded_router()
     try:
-        await router.start(
-            Site(str(tmp_path), {"JUNCTOR_MESSAGE_IN_MAX_BYTES": str(MESSAGE_MAX_BYTES)}), "http://127.0.0.1:1/v1"
-        )
+        await router.start(site, "http://127.0.0.1:1/v1")
         async with grpc.aio.insecure_channel(router.target, compression=grpc.Compression.Gzip) as channel:
             # The first call makes the connection, which takes memory of its own.
-            first = await hear(channel, "Complete", bytes(MESSAGE_MAX_BYTES // 2), (), PATIENCE_S)
+            first = await hear(channel, "Complete", bytes(MESSAGE_MAX_BYTES // 2), known, PATIENCE_S)
             with swelling(router._process.pid) as grown:
-                second = await hear(channel, "Complete", bytes(UNPACKED_BYTES), (), PATIENCE_S)
+                second = await hear(channel, "Complete", bytes(UNPACKED_BYTES), known, PATIENCE_S)
+                stranger = await hear(channel, "Complete", bytes(UNPACKED_BYTES), (), PATIENCE_S)
     finally:
         await router.kill()
-    assert first.how == "UNAUTHENTICATED API_KEY_INVALID"
+    assert first.how == "INVALID_ARGUMENT INVALID_FIELD"
+    assert stranger.how == "UNAUTHENTICATED API_KEY_INVALID"
     assert second.how == "RESOURCE_EXHAUSTED"
     assert grown.bytes < MEMORY_MAX

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from junctor.doors.rpc.gate import (
     RETRY_LEAST_S,
     RETRY_MOST_S,
     TELL_EVERY_S,
+    WEIGH_EVERY_S,
     Bounds,
     Gate,
 )
@@ -31,9 +33,13 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
     run_virtual(main())
 
 
-async def call(gate: Gate, size: int = 0, *, takes_s: float = 10.0, sends_s: float = 0.0) -> None:
-    """Pass a gate as a call does: the request takes so long to come, and the answer to be made."""
+async def call(
+    gate: Gate, size: int = 0, *, takes_s: float = 10.0, sends_s: float = 0.0, admit_s: float = 0.0, account: str = "one"
+) -> None:
+    """Pass a gate as a call does: it takes so long to know the caller, the request to come, and the answer to be made."""
     with gate.visit() as visit:
+        await asyncio.sleep(admit_s)
+        visit.expect(account)
         await asyncio.sleep(sends_s)
         visit.received(size)
         await asyncio.sleep(takes_s)
@@ -106,16 +112,21 @@ def test_a_request_that_is_alone_is_taken() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("raised", [asyncio.CancelledError, LookupError])
-def test_room_comes_back_however_a_call_ends(raised: type[BaseException]) -> None:
+def test_room_comes_back_however_a_call_ends(raised: type[BaseException], late: bool) -> None:
     """Each caller who leaves would make the server smaller."""
 
     async def scenario() -> None:
-        gate = new_gate(Bounds(calls_max=1, memory_max=100 * MEMORY_FACTOR))
+        gate = new_gate(Bounds(calls_max=1, memory_max=100 * MEMORY_FACTOR, request_max=100 * MEMORY_FACTOR))
 
         async def broken() -> None:
             with gate.visit() as visit:
-                visit.received(90)
+                visit.expect("one")
+                if late:
+                    await asyncio.sleep(2 * ARRIVING_S)
+                else:
+                    visit.received(90)
                 raise raised
 
         for _ in range(3):
@@ -169,6 +180,7 @@ def test_who_does_not_read_is_given_up() -> None:
 
         async def stream() -> None:
             with gate.visit() as visit:
+                visit.expect("one")
                 visit.received(1)
                 for takes_s in (*[50] * 100, 1000):
                     visit.waits_since = asyncio.get_running_loop().time()
@@ -178,6 +190,121 @@ def test_who_does_not_read_is_given_up() -> None:
             await stream()
         assert caught.value.metadata == {"stage": "delivery"}
         assert 5060 <= asyncio.get_running_loop().time() <= 5075
+
+    run(scenario)
+
+
+def test_who_is_still_looked_up_is_not_waited_for() -> None:
+    """A caller would be told that he is slow where the store is, or make room for others in his stead."""
+
+    async def scenario() -> None:
+        gate = new_gate(Bounds(calls_max=1, patience_s=60, memory_max=10, request_max=100))
+        running = asyncio.create_task(outcomes(call(gate, admit_s=100, sends_s=59)))
+        await asyncio.sleep(50)
+        assert await outcomes(call(gate)) == ["OVERLOADED"]
+        assert await running == ["OK"]
+
+    run(scenario)
+
+
+SLOW = Bounds(memory_max=100 * MEMORY_FACTOR, request_max=40 * MEMORY_FACTOR)
+"""Room for two requests that are late and for a short one."""
+
+
+async def slow(gate: Gate, number: int, account: str = "one", sends_s: float = 20.0) -> list[str]:
+    """Send so many requests slowly, and name how they ended."""
+    return await outcomes(*(call(gate, 9, sends_s=sends_s, account=account) for _ in range(number)))
+
+
+def test_requests_that_are_late_take_memory() -> None:
+    """Whoever sends long requests slowly would fill the memory beside the bound, as grpc keeps what has come."""
+
+    async def scenario() -> None:
+        gate = new_gate(SLOW)
+        assert await slow(gate, 5) == ["OVERLOADED"] * 3 + ["OK"] * 2
+        assert asyncio.get_running_loop().time() == 30
+        assert await slow(gate, 5, sends_s=ARRIVING_S / 2) == ["OK"] * 5, "they are in time"
+
+    run(scenario)
+
+
+def test_a_request_that_is_there_costs_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call would pay for those that are slow."""
+
+    async def scenario() -> None:
+        gate, loop, timers = new_gate(), asyncio.get_running_loop(), 0
+        call_later = loop.call_later
+
+        def counted(*args: Any, **named: Any) -> asyncio.TimerHandle:
+            nonlocal timers
+            timers += 1
+            return call_later(*args, **named)
+
+        monkeypatch.setattr(loop, "call_later", counted)
+        for _ in range(100):
+            await call(gate, 9, takes_s=0)
+        assert timers == 2, "one looks at all that are waited for, one at all that are late"
+        await asyncio.sleep(2 * WEIGH_EVERY_S)
+        timers = 0
+        await asyncio.sleep(2 * WEIGH_EVERY_S)
+        assert timers == 1, "where nothing is on its way nothing is looked at"
+
+    run(scenario)
+
+
+def test_late_requests_make_room_for_those_that_are_there() -> None:
+    """A few slow senders would keep everybody out: who has sent all would be turned away for who has not."""
+
+    async def scenario() -> None:
+        gate = new_gate(SLOW)
+        late = asyncio.gather(slow(gate, 1), slow(gate, 1))
+        await asyncio.sleep(2 * ARRIVING_S)
+        assert await outcomes(call(gate, 18, takes_s=1)) == ["OK"]
+        assert await outcomes(call(gate, 50, takes_s=1)) == ["OK"]
+        assert list(await late) == [["OVERLOADED"], ["OK"]], "the oldest, and no more than had to"
+
+    run(scenario)
+
+
+def test_late_requests_stay_where_their_end_would_not_help() -> None:
+    """Requests that are nearly there would be ended for one that cannot be taken anyway."""
+
+    async def scenario() -> None:
+        gate = new_gate(SLOW)
+        running = asyncio.create_task(outcomes(call(gate, 50, takes_s=15)))
+        late = asyncio.create_task(slow(gate, 1))
+        await asyncio.sleep(2 * ARRIVING_S)
+        assert await outcomes(call(gate, 60)) == ["OVERLOADED"]
+        assert await running == ["OK"]
+        assert await late == ["OK"]
+
+    run(scenario)
+
+
+def test_who_has_most_on_their_way_make_room_first() -> None:
+    """One account that sends slowly would have the requests of all others ended."""
+
+    async def scenario() -> None:
+        gate = new_gate(SLOW)
+        one = asyncio.create_task(slow(gate, 1, "one"))
+        await asyncio.sleep(ARRIVING_S / 2)
+        two = asyncio.create_task(slow(gate, 4, "two"))
+        assert await one == ["OK"]
+        assert await two == ["OVERLOADED"] * 3 + ["OK"]
+
+    run(scenario)
+
+
+def test_a_late_request_that_is_alone_may_come() -> None:
+    """Where the bound is less than the longest request, nobody could send slowly what he may send."""
+
+    async def scenario() -> None:
+        gate = new_gate(Bounds(memory_max=10, request_max=1000))
+        assert await slow(gate, 2) == ["OVERLOADED", "OK"]
+        late = asyncio.create_task(slow(gate, 1))
+        await asyncio.sleep(2 * ARRIVING_S)
+        assert await outcomes(call(gate)) == ["OK"]
+        assert await late == ["OVERLOADED"]
 
     run(scenario)
 

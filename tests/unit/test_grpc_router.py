@@ -8,27 +8,28 @@ import pytest
 
 from junctor.doors import grpc_router
 from junctor.doors.grpc_calls import Context
-from junctor.doors.rpc.gate import Bounds, Gate
+from junctor.doors.rpc.gate import Bounds, Gate, Read
 from junctor.doors.rpc.router import RouterRpc, Send
 from junctor.v1.router_service_pb2 import StreamResponse
+from tests.support.doors import at_hand
 
 
 class OneMessage:
     """Answers every stream with one message, and nothing else."""
 
-    async def complete(self, _body: bytes, _api_key: str | None, _timeout_s: float | None) -> NoReturn:
+    async def complete(self, _read: Read, _api_key: str | None, _timeout_s: float | None) -> NoReturn:
         """Not asked."""
         raise AssertionError
 
-    async def explain(self, _body: bytes, _api_key: str | None, _timeout_s: float | None) -> NoReturn:
+    async def explain(self, _read: Read, _api_key: str | None, _timeout_s: float | None) -> NoReturn:
         """Not asked."""
         raise AssertionError
 
-    async def unbuilt(self, _method: str, _body: bytes, _api_key: str | None, _timeout_s: float | None) -> NoReturn:
+    async def unbuilt(self, _method: str, _read: Read, _api_key: str | None, _timeout_s: float | None) -> NoReturn:
         """Not asked."""
         raise AssertionError
 
-    async def stream(self, _body: bytes, _api_key: str | None, _timeout_s: float | None, send: Send) -> None:
+    async def stream(self, _read: Read, _api_key: str | None, _timeout_s: float | None, send: Send) -> None:
         """Send it."""
         await send(StreamResponse())
 
@@ -53,4 +54,4 @@ async def test_a_write_to_a_caller_who_left_is_his_cancel() -> None:
     served = grpc_router.routes(cast("RouterRpc", OneMessage()))[f"/{grpc_router.SERVICE}/Stream"]
     gate = Gate(Bounds(), lambda: 0.5, lambda _name, _fields: None)
     with pytest.raises(asyncio.CancelledError), gate.visit() as visit:
-        await served.serve(b"", cast("Context", Gone()), visit)
+        await served.serve(at_hand(b""), cast("Context", Gone()), visit)

@@ -32,8 +32,8 @@ class Noted:
         return "incident-1"
 
 
-def told(ending: Ending, cut: gate.Cut, **known: Any) -> tuple[str, str, JunctorError]:
-    """Cut a call of which so much is known; return how its line ends, and what its caller is told."""
+def told(ending: Ending, cut: gate.Cut, *, begun: bool = True, **known: Any) -> tuple[str, str, JunctorError]:
+    """Cut a call of which so much is known, whose request is there or not; return how its line ends, and what he is told."""
     noted = Noted()
     for name, value in known.items():
         setattr(noted, name, value)
@@ -42,6 +42,9 @@ def told(ending: Ending, cut: gate.Cut, **known: Any) -> tuple[str, str, Junctor
     async def called() -> None:
         with new_gate().visit() as visit:
             async with Guard(trails, ending).call("Stream"):
+                visit.expect("account")
+                if begun:
+                    visit.received(0)
                 visit.end(cut)
                 await asyncio.Event().wait()
 
@@ -64,10 +67,10 @@ def test_a_call_that_cost_nothing_may_be_repeated(cut: gate.Cut, reason: str) ->
     assert status == told_reason == reason
 
 
-@pytest.mark.parametrize(("caller", "reason"), [(None, "DRAINING"), (object(), "OUTCOME_UNKNOWN")])
-def test_a_change_that_was_cut_may_have_been_made(caller: object, reason: str) -> None:
-    """A manager would be told that nothing was done, and pay in twice."""
-    status, told_reason, _ = told(control.unfinished, gate.Cut.DRAINING, caller=caller)
+@pytest.mark.parametrize(("begun", "reason"), [(False, "DRAINING"), (True, "OUTCOME_UNKNOWN")])
+def test_a_change_that_was_cut_may_have_been_made(begun: bool, reason: str) -> None:
+    """A manager would be told that nothing was done, and pay in twice; or not to repeat what was never asked."""
+    status, told_reason, _ = told(control.unfinished, gate.Cut.DRAINING, begun=begun, caller=object())
     assert status == told_reason == reason
 
 

@@ -30,11 +30,12 @@ def test_a_quarter_for_each(
 ) -> None:
     """A small container would take what kills it, or a large host turn away what it could bear."""
     monkeypatch.setattr(machine, "memory_bytes", lambda: memory)
-    data = machine.bounds(settings(**set_to))
+    data = machine.bounds(settings(**set_to, message_in_max_bytes="3 MiB"))
     control = machine.bounds(settings(**set_to), admin=True)
     assert (data.calls_max, data.memory_max) == (calls, requests)
     assert (control.calls_max, control.memory_max) == (calls // 8, requests // 8)
     assert data.patience_s == control.patience_s == 60
+    assert data.request_max == 3 << 20
 
 
 def test_the_control_plane_takes_one_call_at_least() -> None:

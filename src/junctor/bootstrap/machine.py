@@ -31,7 +31,12 @@ def bounds(settings: Settings, *, admin: bool = False) -> Bounds:
     calls = settings.calls_max or min(max(share // CALL_BYTES, CALLS_LEAST), CALLS_MOST)
     requests = settings.requests_max_bytes or share
     part = CONTROL_SHARE if admin else 1
-    return Bounds(calls_max=max(calls // part, 1), memory_max=requests // part, patience_s=settings.patience_s)
+    return Bounds(
+        calls_max=max(calls // part, 1),
+        memory_max=requests // part,
+        patience_s=settings.patience_s,
+        request_max=settings.message_in_max_bytes,
+    )
 
 
 def memory_bytes() -> int:

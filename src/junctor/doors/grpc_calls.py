@@ -1,29 +1,34 @@
 """What every service on grpc.aio shares: the gate, requests as bytes, API keys, a JunctorError as a status with details.
 
 Every method is served as one that takes a stream: only so is our code asked before grpc has read the request, and a caller can
-be turned away, or given up, who has not sent it. Requests arrive as bytes, not messages: the generated registration would turn
-malformed ones into UNKNOWN, and a caller is authenticated before his message is parsed.
+be turned away, or given up, who has not sent it. What serves a method asks for the request when it knows the caller: until then
+the core takes no more of it than a window (grpc_server), from whomever. Requests arrive as bytes, not messages: the generated
+registration would turn malformed ones into UNKNOWN.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
 from junctor.domain.errors import DrainingError, InvalidFieldError, JunctorError
 from junctor.doors.rpc.details import rich_status
-from junctor.doors.rpc.gate import Gate, Visit
+from junctor.doors.rpc.gate import Gate, Read, Visit
 
 DETAILS_KEY = "grpc-status-details-bin"
 BEARER = "bearer "
+LEAVING_S = 0.1
+"""How long grpc may take to tell that a caller has left whose request it does not await any more."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, Message]"
-Unary: TypeAlias = "Callable[[bytes, str | None, float | None], Awaitable[Message]]"
-"""A method: from the request's bytes, the API key and the seconds that are left, to the response. Raises JunctorError."""
-Serve: TypeAlias = "Callable[[bytes, Context, Visit], Awaitable[Message | None]]"
-"""The same on grpc: from the request's bytes and its call. Raises JunctorError."""
+Unary: TypeAlias = "Callable[[Read, str | None, float | None], Awaitable[Message]]"
+"""A method: from what reads the request, the API key and the seconds that are left, to the response. Raises JunctorError."""
+Serve: TypeAlias = "Callable[[Read, Context, Visit], Awaitable[Message | None]]"
+"""The same on grpc: from what reads the request, and its call. Raises JunctorError."""
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -41,8 +46,8 @@ Routes: TypeAlias = Mapping[str, Route]
 def unary(method: Unary) -> Route:
     """Return a method with one answer as a route."""
 
-    async def serve(body: bytes, context: Context, _: Visit) -> Message:
-        return await method(body, api_key(context), context.time_remaining())
+    async def serve(read: Read, context: Context, _: Visit) -> Message:
+        return await method(read, api_key(context), context.time_remaining())
 
     return Route(serve)
 
@@ -60,6 +65,21 @@ def api_key(context: Context) -> str | None:
     return None
 
 
+def reader(context: Context, visit: Visit) -> Read:
+    """Return what reads a call's request. It raises InvalidFieldError if there is none, OverloadedError if it is too much."""
+
+    async def read(account: str) -> bytes:
+        visit.expect(account)
+        body = await context.read()
+        if not isinstance(body, bytes):  # grpc.aio.EOF: no request; or nobody any more, and then grpc cancels the call
+            await asyncio.sleep(LEAVING_S)
+            raise InvalidFieldError(("request", "is missing"))
+        visit.received(len(body))
+        return body
+
+    return read
+
+
 class _Handlers(grpc.GenericRpcHandler):
     """Finds a method with one look, whatever the number of services."""
 
@@ -75,15 +95,11 @@ def _handler(route: Route, gate: Gate) -> "grpc.RpcMethodHandler[bytes, Message]
     async def handle(_: object, context: Context) -> Message | None:
         try:
             with gate.visit() as visit:
-                body = await context.read()
-                if not isinstance(body, bytes):  # grpc.aio.EOF
-                    raise InvalidFieldError(("request", "is missing"))
-                visit.received(len(body))
-                return await route.serve(body, context, visit)
+                return await route.serve(reader(context, visit), context, visit)
         except JunctorError as error:
             if isinstance(error, DrainingError):
                 await gate.released()
-            await _abort(context, error)
+            await abort(context, error)
 
     if route.streamed:
         return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
@@ -94,7 +110,8 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-async def _abort(context: Context, error: JunctorError) -> NoReturn:
+async def abort(context: "grpc.aio.ServicerContext[Asked, Answered]", error: JunctorError) -> NoReturn:
+    """End a call with an error."""
     status = rich_status(error)
     details = ((DETAILS_KEY, status.SerializeToString()),)
     try:

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.message import Message
 
 from junctor.doors.grpc_calls import Context, Route, Routes, api_key, unary
-from junctor.doors.rpc.gate import Visit
+from junctor.doors.rpc.gate import Read, Visit
 from junctor.doors.rpc.router import RouterRpc
 from junctor.v1 import router_service_pb2 as pb
 
@@ -18,8 +18,8 @@ SERVICE = pb.DESCRIPTOR.services_by_name["RouterService"].full_name
 def routes(rpc: RouterRpc) -> Routes:
     """Return the service's methods by their paths."""
 
-    async def stream(body: bytes, context: Context, visit: Visit) -> None:
-        await rpc.stream(body, api_key(context), context.time_remaining(), _sender(context, visit))
+    async def stream(read: Read, context: Context, visit: Visit) -> None:
+        await rpc.stream(read, api_key(context), context.time_remaining(), _sender(context, visit))
 
     return {
         f"/{SERVICE}/Complete": unary(rpc.complete),

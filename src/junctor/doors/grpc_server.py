@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from msgspec import Struct
 
+from junctor.doors import grpc_health
 from junctor.doors.addresses import AddressError, refused
 from junctor.doors.grpc_calls import Routes, handlers
 from junctor.doors.rpc.gate import Gate
@@ -46,6 +46,10 @@ class ServerTerms(Struct, frozen=True, kw_only=True):
     concurrent_streams_max: int = 250
 
 
+WINDOW_BYTES = 256 << 10
+"""How much the core takes, of each call, that our code has not asked for, and of a connection before it says that it has room
+for more. Left to itself the core lets this grow with what a connection carries, past 16 MiB for each call (decision 016)."""
+
 LAME_DUCK_S = 1.0
 """How long a server that drains and still has calls under way answers those whom it turns away."""
 
@@ -74,14 +78,13 @@ class GrpcServer:
         self._terms = terms
         self._gate = gate
         self._names = tuple(service.name for service in services)
-        self._health = health.aio.HealthServicer()
+        self._health = grpc_health.Health(self._names)
         self._draining = False
         self._server = grpc.aio.server(options=_options(terms))
         routes = {path: route for service in services for path, route in service.routes.items()}
-        self._server.add_generic_rpc_handlers((handlers(routes, gate),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers((handlers(routes, gate), self._health.handlers()))
         if terms.reflection:
-            reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+            reflection.enable_server_reflection((*self._names, grpc_health.SERVICE, reflection.SERVICE_NAME), self._server)
 
     async def start(self) -> int:
         """Listen and return the port.
@@ -108,10 +111,7 @@ class GrpcServer:
 
     async def report(self, *, serving: bool) -> None:
         """Tell balancers whether calls are welcome here; a server that drains stays NOT_SERVING."""
-        welcome = serving and not self._draining
-        status = health_pb2.HealthCheckResponse.SERVING if welcome else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", *self._names):
-            await self._health.set(service, status)
+        await self._health.report(serving=serving and not self._draining)
 
     async def drain(self, grace_s: float) -> None:
         """Turn callers away, let calls under way end within the grace, and stop."""
@@ -157,6 +157,8 @@ def _options(terms: ServerTerms) -> Sequence[tuple[str, int]]:
         ("grpc.max_receive_message_length", terms.message_in_max),
         ("grpc.max_send_message_length", terms.message_out_max),
         ("grpc.max_concurrent_streams", terms.concurrent_streams_max),
+        ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.keepalive_time_ms", int(terms.keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(terms.keepalive_timeout_s * 1000)),
         # Without this one the core waits a minute, whatever the one above says (measured with grpcio 1.85.1).

@@ -1,7 +1,8 @@
 """A service of the control plane, proto in and proto out: the same for every protocol that carries protos, and every method.
 
-A method has a row or is not served. A call is authenticated before it is parsed, its key's scope must be in the row, unknown
-fields are refused, and the row's code runs in what time the caller grants. What is raised is always a JunctorError.
+A method has a row or is not served. A call is authenticated before its request is asked for, its key's scope must be in the
+row, unknown fields are refused, and the row's code runs in what time the caller grants. What is raised is always a
+JunctorError.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +13,7 @@ from google.protobuf.message import Message
 
 from junctor.domain.errors import JunctorError, OutcomeUnknownError
 from junctor.doors.codec.parsing import parse
-from junctor.doors.rpc.gate import Visit
+from junctor.doors.rpc.gate import Read, Visit
 from junctor.doors.rpc.guard import Guard, deadline, within
 from junctor.doors.rpc.methods import Methods
 from junctor.usecases.admit import Admission
@@ -22,8 +23,8 @@ from junctor.usecases.trail import Trail
 DEADLINE_DEFAULT_S, DEADLINE_MAX_S = 60.0, 120.0
 """What a call gets whose caller grants nothing, and what it gets at most: ample for a few store calls, tried again."""
 
-Answering: TypeAlias = Callable[[bytes, str | None, float | None], Awaitable[Message]]
-"""From a request's bytes, the API key and the seconds that are left to the response. Raises JunctorError."""
+Answering: TypeAlias = Callable[[Read, str | None, float | None], Awaitable[Message]]
+"""From what reads a request, the API key and the seconds that are left to the response. Raises JunctorError."""
 
 
 class ControlRpc:
@@ -38,19 +39,19 @@ class ControlRpc:
         """Return what answers each method, by name."""
         return {name: partial(self.call, name) for name in self._methods}
 
-    async def call(self, name: str, body: bytes, api_key: str | None, timeout_s: float | None) -> Message:
+    async def call(self, name: str, read: Read, api_key: str | None, timeout_s: float | None) -> Message:
         """Answer a call of a method that has a row. Raises JunctorError."""
         method = self._methods[name]
         async with self._guard.call(name) as trail:
             until = deadline(timeout_s, DEADLINE_DEFAULT_S, DEADLINE_MAX_S)
             actor = await within(until, "admission", self._admission.admit_actor(api_key, method.scopes))
             trail.caller = actor
-            request = parse(method.request, body)
+            request = parse(method.request, await read(actor.account))
             return await within(until, "store", told(method.handle(actor, request)))
 
 
-def unfinished(visit: Visit, trail: Trail) -> JunctorError:
-    """Tell of a call that was cut: before it was admitted nothing was done, and afterwards nobody knows."""
-    if visit.cut is None or trail.caller is None:
+def unfinished(visit: Visit, _trail: Trail) -> JunctorError:
+    """Tell of a call that was cut: before its request was there nothing was done, and afterwards nobody knows."""
+    if visit.cut is None or not visit.begun:
         return visit.refusal()
     return OutcomeUnknownError(f"{visit.cut.value}; what was asked for may have been done.", RETRY_AFTER_S)

@@ -1,20 +1,25 @@
 """Who is let in, and how long is he waited for? One gate stands before all methods of a listener, whatever protocol it speaks.
 
 It counts the calls under way and the memory that their requests take, and turns away what would be too much, before anything is
-authenticated, parsed or held: a refusal costs microseconds and promises that nothing was done. It ends calls that could go on,
-too: those whose caller neither sends his request nor takes his answer, and those that outlast a drain. What such a call is told
-depends on how far it came, which its guard knows. Invariant: whoever was let in gives back his room, however he ends.
+parsed or held: a refusal costs microseconds and promises that nothing was done. A request is asked for once its caller is known
+(`Visit.expect`), and nobody says how long it is before it is whole: one that is late is taken to be as long as any may be. It
+ends calls that could go on, too: those whose caller neither sends his request nor takes his answer, and those that outlast a
+drain. What such a call is told depends on how far it came, which its guard knows. Invariant: whoever was let in gives back his
+room, however he ends.
 
 A gate that is closed turns everybody away. While it is hushed, too, those who come get no answer yet (`released`): who waits
 for one sends no other call, so that the server can stop while nothing is on its way to it.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from enum import Enum
+from itertools import takewhile
+from operator import attrgetter
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from msgspec import Struct
 
@@ -27,7 +32,10 @@ RETRY_LEAST_S, RETRY_MOST_S = 0.5, 2.5
 """When those who are turned away are asked to come again: each at another time, so that a crowd does not return as one."""
 
 ARRIVING_S = 1.0
-"""How long a request may be on its way while others wait for room: who takes longer makes room for the next who comes."""
+"""How long a request may be on its way before it is late: it is counted in memory, and makes room for others who come."""
+
+WEIGH_EVERY_S = 0.1
+"""How often it is looked whose requests are late."""
 
 TELL_EVERY_S = 1.0
 """How often the log says that calls are turned away, however many they are."""
@@ -36,14 +44,20 @@ LOOKS = 4
 """How often a wait is looked at before it has lasted too long."""
 
 Tell = Callable[[str, Mapping[str, str | int]], None]
+Read: TypeAlias = "Callable[[str], Awaitable[bytes]]"
+"""Waits for a request, told of which account it is, and returns its bytes. To be asked once. Raises JunctorError."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
-    """What a listener takes: calls under way, memory of their requests in bytes, seconds that a caller is waited for."""
+    """What a listener takes: calls under way, memory of their requests in bytes, seconds that a caller is waited for.
+
+    `request_max` is how many bytes a request may have.
+    """
 
     calls_max: int = 1000
     memory_max: int = 512 << 20
     patience_s: float = 60.0
+    request_max: int = 20 << 20
 
 
 class Cut(Enum):
@@ -53,6 +67,7 @@ class Cut(Enum):
     SENDING = "The request did not arrive in time"
     READING = "The answer was not read in time"
     CROWDED = "Others came while the request did not"
+    WEIGHTY = "Requests on their way took all the memory there is for them"
 
 
 class Gate:
@@ -63,12 +78,13 @@ class Gate:
         self._uniform = uniform
         self._tell = tell
         self._visits: set[Visit] = set()
-        self._arriving: dict[Visit, None] = {}
+        self._arriving: dict[Visit, str] = {}
         self._memory = 0
         self._closed = False
         self._came_at = float("-inf")
         self._turned_away = 0
         self._looking = False
+        self._weighing = False
         self._empty = asyncio.Event()
         self._empty.set()
         self._answering = asyncio.Event()
@@ -92,19 +108,17 @@ class Gate:
             raise self._draining()
         if len(self._visits) >= self._bounds.calls_max:
             oldest = next(iter(self._arriving), None)
-            if oldest is None or oldest.came_at > now - ARRIVING_S:
+            if oldest is None or not oldest.late(now):
                 raise self._overloaded("calls")
-            del self._arriving[oldest]
-            oldest.end(Cut.CROWDED)
+            self._give_up(oldest, Cut.CROWDED)
         if not self._looking:
             self._looking = True
             loop.call_later(self._bounds.patience_s / LOOKS, self._look)
-        return Visit(self, now)
+        return Visit(self)
 
     def enter(self, visit: "Visit") -> None:
         """Count a visit."""
         self._visits.add(visit)
-        self._arriving[visit] = None
         self._empty.clear()
 
     def leave(self, visit: "Visit") -> None:
@@ -115,15 +129,33 @@ class Gate:
         if not self._visits:
             self._empty.set()
 
+    def expect(self, visit: "Visit", account: str) -> None:
+        """Count a visit among those whose requests are on their way."""
+        self._arriving[visit] = account
+        if not self._weighing:
+            self._weighing = True
+            asyncio.get_running_loop().call_later(WEIGH_EVERY_S, self._weigh)
+
+    def awaits(self, visit: "Visit") -> bool:
+        """Tell whether a visit's request is on its way."""
+        return visit in self._arriving
+
     def arrived(self, visit: "Visit", memory: int) -> None:
         """Take in a visit's request, of such a size in memory. One that is alone is taken, or it would never be.
 
         Raises:
-            OverloadedError: the requests under way take as much as they may.
+            OverloadedError: the requests under way take as much as they may, without those that are late.
         """
         self._arriving.pop(visit, None)
+        if visit.memory:
+            self._memory -= visit.memory
+            visit.memory = 0
         if self._memory and self._memory + memory > self._bounds.memory_max:
-            raise self._overloaded("memory")
+            late = self._late()
+            others = self._memory - sum(each.memory for each in late)
+            if others and others + memory > self._bounds.memory_max:
+                raise self._overloaded("memory")
+            self._make_room(memory, late)
         self._memory += memory
         visit.memory = memory
 
@@ -136,6 +168,8 @@ class Gate:
                 return DeadlineError("delivery")
             case Cut.CROWDED:
                 return self._overloaded("calls")
+            case Cut.WEIGHTY:
+                return self._overloaded("memory")
             case _:
                 return self._draining()
 
@@ -181,10 +215,54 @@ class Gate:
         since = loop.time() - self._bounds.patience_s
         for visit in tuple(self._visits):
             if visit.waits_since is not None and visit.waits_since <= since:
-                visit.end(Cut.READING if visit.memory else Cut.SENDING)
+                visit.end(Cut.SENDING if self.awaits(visit) else Cut.READING)
         self._looking = bool(self._visits)
         if self._looking:
             loop.call_later(self._bounds.patience_s / LOOKS, self._look)
+
+    def _weigh(self) -> None:
+        """Count what is late, as long as it may be; end what is too much; look again if anything is on its way.
+
+        A request that is there at once is never looked at, and costs no look at a clock.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for visit in self._arriving:
+            if visit.waits_since is None:
+                visit.waits_since = now
+            elif visit.late(now) and not visit.memory:
+                visit.memory = self._bounds.request_max
+                self._memory += visit.memory
+        self._make_room(0, self._late())
+        self._weighing = bool(self._arriving)
+        if self._weighing:
+            loop.call_later(WEIGH_EVERY_S, self._weigh)
+
+    def _late(self) -> "list[Visit]":
+        """Return the late requests that are counted, in the order in which they were asked for."""
+        return list(takewhile(attrgetter("memory"), self._arriving))
+
+    def _make_room(self, memory: int, late: "list[Visit]") -> None:
+        """End late requests until so much memory is free: of the account that has most of them, the oldest first.
+
+        Where nothing else takes memory and no more is wanted, one stays, or a request that is alone would never be taken.
+        """
+        by_account: dict[str, deque[Visit]] = {}
+        for visit in late:
+            by_account.setdefault(self._arriving[visit], deque()).append(visit)
+        most = self._bounds.memory_max if memory else max(self._bounds.memory_max, self._bounds.request_max)
+        while by_account and self._memory + memory > most:
+            account = max(by_account, key=lambda name: len(by_account[name]))
+            self._give_up(by_account[account].popleft(), Cut.WEIGHTY)
+            if not by_account[account]:
+                del by_account[account]
+
+    def _give_up(self, visit: "Visit", cut: Cut) -> None:
+        """End a call whose request is on its way; its room in memory is free at once."""
+        del self._arriving[visit]
+        self._memory -= visit.memory
+        visit.memory = 0
+        visit.end(cut)
 
     def _draining(self) -> DrainingError:
         return DrainingError("This instance ends; another one answers.", self._retry_s())
@@ -207,16 +285,15 @@ class Gate:
 class Visit:
     """One call that was let in, from before its request is read; entered by the task that answers it.
 
-    `waits_since` is the instant since which its caller is waited for, None while he is not; `cut` is why it is ended from this
-    side.
+    `waits_since` is the instant since which its caller is known to be waited for, None if he is not; `memory` is what its
+    request counts for; `cut` is why it is ended from this side.
     """
 
-    __slots__ = ("_gate", "_task", "_token", "came_at", "cut", "memory", "waits_since")
+    __slots__ = ("_gate", "_task", "_token", "cut", "memory", "waits_since")
 
-    def __init__(self, gate: Gate, now: float) -> None:
+    def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self.came_at = now
-        self.waits_since: float | None = now
+        self.waits_since: float | None = None
         self.memory = 0
         self.cut: Cut | None = None
 
@@ -236,10 +313,23 @@ class Visit:
         if isinstance(error, asyncio.CancelledError) and self.cut is not None:
             raise self.refusal() from None
 
+    def expect(self, account: str) -> None:
+        """Note that the request is asked for from now on, of a caller of such an account."""
+        self._gate.expect(self, account)
+
+    def late(self, now: float) -> bool:
+        """Tell whether its request has been on its way for too long."""
+        return self.waits_since is not None and self.waits_since <= now - ARRIVING_S
+
     def received(self, size: int) -> None:
         """Note that the request is there, of so many bytes. Raises OverloadedError."""
         self._gate.arrived(self, (size + 1) * MEMORY_FACTOR)
         self.waits_since = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the request was there, so that something may have been done."""
+        return self.memory > 0 and not self._gate.awaits(self)
 
     def end(self, cut: Cut) -> None:
         """End it from this side, once."""

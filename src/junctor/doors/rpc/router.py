@@ -1,7 +1,7 @@
 """RouterService, proto in and proto out: the same for every protocol that carries protos.
 
-A method authenticates before it parses, parses, checks, calls its use case, and writes the answer. What it raises is always a
-JunctorError: a bug becomes an InternalError with an incident id, and its text stays in the log.
+A method authenticates before it asks for the request, parses, checks, calls its use case, and writes the answer. What it raises
+is always a JunctorError: a bug becomes an InternalError with an incident id, and its text stays in the log.
 """
 
 import re
@@ -17,10 +17,11 @@ from junctor.domain.call import Call
 from junctor.domain.completion import CompletionSpec
 from junctor.domain.errors import NotBuiltError
 from junctor.domain.routing import RoutingPreferences
-from junctor.doors.codec import answers, completion, preferences, unbuilt
+from junctor.doors.codec import answers, completion, preferences
 from junctor.doors.codec.checks import Checks, Limits
 from junctor.doors.codec.explain import explain_response
 from junctor.doors.codec.parsing import parse
+from junctor.doors.rpc.gate import Read
 from junctor.doors.rpc.guard import Guard, deadline, within
 from junctor.doors.rpc.heartbeats import Heartbeats
 from junctor.usecases import complete, explain, stream
@@ -46,29 +47,30 @@ class Terms(Struct, frozen=True, kw_only=True):
 class RouterRpc:
     """The methods of RouterService.
 
-    `body` is the request's bytes; `timeout_s` is what the caller grants, None if he says nothing.
+    `read` waits for the request's bytes; `timeout_s` is what the caller grants, None if he says nothing.
     """
 
     def __init__(self, services: Services, terms: Terms) -> None:
         self._services = services
         self._terms = terms
         self.guard = Guard(partial(Trail, services))
+        self._deadline_at = partial(deadline, default_s=terms.deadline_default_s, most_s=terms.deadline_max_s)
 
-    async def complete(self, body: bytes, api_key: str | None, timeout_s: float | None) -> pb.CompleteResponse:
+    async def complete(self, read: Read, api_key: str | None, timeout_s: float | None) -> pb.CompleteResponse:
         """Answer a Complete. Raises JunctorError."""
         async with self.guard.call("Complete") as trail:
             deadline_at = self._deadline_at(timeout_s)
             caller = await self._admit(api_key, deadline_at, trail)
-            request = parse(pb.CompleteRequest, body)
+            request = parse(pb.CompleteRequest, await read(caller.account))
             call = self._call(request, caller, deadline_at, streamed=False)
             return answers.complete_response(await complete.complete(self._services, call, trail))
 
-    async def stream(self, body: bytes, api_key: str | None, timeout_s: float | None, send: Send) -> None:
+    async def stream(self, read: Read, api_key: str | None, timeout_s: float | None, send: Send) -> None:
         """Answer a Stream through `send`, which is never called twice at once. Raises JunctorError."""
         async with self.guard.call("Stream") as trail:
             deadline_at = self._deadline_at(timeout_s)
             caller = await self._admit(api_key, deadline_at, trail)
-            request = parse(pb.StreamRequest, body)
+            request = parse(pb.StreamRequest, await read(caller.account))
             call = self._call(request, caller, deadline_at, streamed=True)
             async with (
                 Heartbeats(send, self._terms.heartbeat_s) as line,
@@ -77,19 +79,19 @@ class RouterRpc:
                 async for events in batches:
                     await line.send(answers.stream_response(events))
 
-    async def explain(self, body: bytes, api_key: str | None, timeout_s: float | None) -> pb.ExplainResponse:
+    async def explain(self, read: Read, api_key: str | None, timeout_s: float | None) -> pb.ExplainResponse:
         """Answer an Explain. Raises JunctorError."""
         async with self.guard.call("Explain") as trail:
             deadline_at = self._deadline_at(timeout_s)
             caller = await self._admit(api_key, deadline_at, trail)
-            request = parse(pb.ExplainRequest, body)
+            request = parse(pb.ExplainRequest, await read(caller.account))
             checks = Checks(self._terms.limits)
             spec, wishes = _asked(request, checks)
             checks.done()
             call = Call(caller=caller, spec=spec, preferences=wishes, deadline_at=deadline_at)
             return explain_response(explain.explain(self._services, call, trail))
 
-    async def unbuilt(self, method: str, _body: bytes, api_key: str | None, timeout_s: float | None) -> NoReturn:
+    async def unbuilt(self, method: str, _read: Read, api_key: str | None, timeout_s: float | None) -> NoReturn:
         """Refuse a method that this version does not answer. Raises JunctorError."""
         async with self.guard.call(method) as trail:
             deadline_at = self._deadline_at(timeout_s)
@@ -103,9 +105,6 @@ class RouterRpc:
             caller = await within(deadline_at, "admission", admission.admit(api_key, KeyScope.COMPLETION))
         trail.caller = caller
         return caller
-
-    def _deadline_at(self, timeout_s: float | None) -> float:
-        return deadline(timeout_s, self._terms.deadline_default_s, self._terms.deadline_max_s)
 
     def _call(
         self, request: pb.CompleteRequest | pb.StreamRequest, caller: Caller, deadline_at: float, *, streamed: bool
@@ -128,7 +127,6 @@ def _asked(
     request: pb.CompleteRequest | pb.StreamRequest | pb.ExplainRequest, checks: Checks
 ) -> tuple[CompletionSpec, RoutingPreferences]:
     """Read what is asked, and how it may be routed; both count only if nothing is wrong."""
-    unbuilt.refuse(request.spec, checks, "spec")
     spec = completion.spec(request.spec, checks, "spec")
     if not request.HasField("preferences"):
         return spec, _NO_WISHES
