@@ -182,6 +182,91 @@ def test_a_key_that_was_read_is_judged_without_waiting_as_strictly() -> None:
     run(scenario)
 
 
+def test_a_text_is_proven_once_for_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call would pay for the proof of a key that was proven; or a wrong one be believed, or kept, after a right one."""
+    made: list[bytes] = []
+    digest = api_keys.digest
+
+    def noted(pepper: bytes, material: bytes) -> bytes:
+        made.append(material)
+        return digest(pepper, material)
+
+    monkeypatch.setattr(api_keys, "digest", noted)
+
+    async def scenario(rig: Rig) -> None:
+        caller = await rig.admit()
+        made.clear()
+        assert rig.admission.admit_known(rig.key, KeyScope.COMPLETION) == caller
+        assert made == [rig.key.encode()]
+        for _ in range(3):
+            assert rig.admission.admit_known(rig.key, KeyScope.COMPLETION) == caller
+            with pytest.raises(ScopeMissingError):
+                rig.admission.admit_known(rig.key, KeyScope.MANAGEMENT)
+        assert made == [rig.key.encode()]
+        wrong = api_keys.remint(rig.key[3:15], b"\x07" * 32)
+        for _ in range(3):
+            with pytest.raises(ApiKeyInvalidError):
+                rig.admission.admit_known(wrong, KeyScope.COMPLETION)
+        assert made == [rig.key.encode(), *[wrong.encode()] * 3]
+        (entry,) = rig.admission._cache.values()
+        assert list(entry.proofs) == [api_keys.fingerprint(rig.key)]
+        for malformed in (rig.key + "0", "x" + rig.key[1:], rig.key[:-1] + "\ud800", rig.key.upper()):
+            assert rig.admission.admit_known(malformed, KeyScope.COMPLETION) is None
+        await asyncio.sleep(CACHE_MAX_S)
+        await rig.admit()
+        made.clear()
+        assert rig.admission.admit_known(rig.key, KeyScope.COMPLETION) == caller
+        assert made == [rig.key.encode()]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("cause", ["secret ended", "expired", "pepper gone", "pepper changed", "disabled", "secret replaced"])
+def test_what_was_proven_falls_as_soon_as_it_would_unproven(cause: str) -> None:
+    """A thief who was let in once would stay in: after the key's end, its secret's, its pepper's, or that of its record."""
+
+    async def scenario(rig: Rig) -> None:
+        def ending(until_ms: int | None) -> KeySecret:
+            return KeySecret(
+                tag=rig.key[-7:], digest=api_keys.digest(b"2" * 32, rig.key.encode()), pepper_version=2, until_ms=until_ms
+            )
+
+        later_ms = EPOCH_MS + 9_000
+        if cause == "secret ended":
+            rig.change(secrets=(ending(later_ms),), expires_at_ms=later_ms + 1)
+        if cause == "expired":
+            rig.change(secrets=(ending(later_ms + 1),), expires_at_ms=later_ms)
+        await rig.admit()
+        for _ in range(2):
+            assert rig.admission.admit_known(rig.key, KeyScope.COMPLETION) is not None
+        await asyncio.sleep(9)
+        if cause.startswith("pepper"):
+            rig.vault.held = Peppers(3, {3: b"3" * 32} if cause == "pepper gone" else {2: b"3" * 32})
+        if cause in {"disabled", "secret replaced"}:
+            fresh = KeySecret(tag="0000000", digest=bytes(32), pepper_version=2)
+            rig.change(**({"disabled": True} if cause == "disabled" else {"secrets": (fresh,)}))
+            await asyncio.sleep(CACHE_MAX_S)
+            assert rig.admission.admit_known(rig.key, KeyScope.COMPLETION) is None
+            await rig.refused()
+        for _ in range(2):
+            with pytest.raises(ApiKeyInvalidError):
+                rig.admission.admit_known(rig.key, KeyScope.COMPLETION)
+
+    run(scenario)
+
+
+def test_what_was_proven_outlives_a_pepper_that_is_none_of_its_own() -> None:
+    """Each exchange of a pepper would lock those out who were let in before it."""
+
+    async def scenario(rig: Rig) -> None:
+        caller = await rig.admit()
+        assert rig.admission.admit_known(rig.key, KeyScope.COMPLETION) == caller
+        rig.vault.held = Peppers(3, {2: b"2" * 32, 3: b"3" * 32})
+        assert rig.admission.admit_known(rig.key, KeyScope.COMPLETION) == caller
+
+    run(scenario)
+
+
 def test_a_key_of_another_kind_is_told_so() -> None:
     """A management key could run completions, with everything that it may see."""
 

@@ -89,6 +89,37 @@ def test_a_stream_that_flows_has_none() -> None:
     run(scenario)
 
 
+def test_a_stream_that_flows_has_no_task_of_its_own() -> None:
+    """Every stream would pay for what only a silent one needs."""
+
+    async def scenario() -> None:
+        async with Heartbeats(Line(), INTERVAL_S) as out:
+            await asyncio.sleep(INTERVAL_S - 1)
+            await out.send(message("a"))
+            await asyncio.sleep(INTERVAL_S - 1)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            await asyncio.sleep(2)
+            assert len(asyncio.all_tasks()) == 1  # the beat was written at once
+        handles = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+        assert all(handle.cancelled() for handle in handles)
+
+    run(scenario)
+
+
+def test_a_silence_begins_when_an_answer_is_written() -> None:
+    """A beat would come too early after an answer that took long to write, or never again."""
+
+    async def scenario() -> None:
+        line = Line(takes_s=20.0)
+        async with Heartbeats(line, INTERVAL_S) as out:
+            await out.send(message("a"))
+            line.takes_s = 0.0
+            await asyncio.sleep(16)
+        assert line.sent == [(20, message("a")), (35, BEAT)]
+
+    run(scenario)
+
+
 def test_beats_and_answers_do_not_cross() -> None:
     """Two messages written at once would break the stream."""
 
@@ -194,5 +225,48 @@ def test_an_error_inside_goes_through() -> None:
         with pytest.raises(LookupError):
             async with Heartbeats(Line(), INTERVAL_S):
                 raise LookupError
+
+    run(scenario)
+
+
+def test_a_beat_that_cannot_be_written_is_the_last() -> None:
+    """A stream to nobody would go on beating, and each beat leave an error in the log."""
+
+    async def scenario() -> None:
+        line = Line()
+        tries = 0
+
+        async def write(written: StreamResponse) -> None:
+            nonlocal tries
+            tries += 1
+            await line(written)
+
+        async with Heartbeats(write, INTERVAL_S):
+            line.broken = True
+            await asyncio.sleep(100)
+        assert tries == 1
+
+    run(scenario)
+
+
+def test_an_answer_that_waits_for_a_beat_can_be_cut() -> None:
+    """A call whose reader takes nothing would be cut in vain, or its answer be written after its end."""
+
+    async def scenario() -> None:
+        line = Line(takes_s=1000.0)
+
+        async def answer() -> None:
+            async with Heartbeats(line, INTERVAL_S) as out:
+                await asyncio.sleep(16)  # a beat is on its way
+                await out.send(message("a"))
+
+        answering = asyncio.create_task(answer())
+        await asyncio.sleep(18)
+        answering.cancel()
+        await asyncio.wait({answering})
+        assert answering.cancelled()
+        await asyncio.sleep(0)
+        assert asyncio.get_running_loop().time() == 18
+        assert line.sent == []
 
     run(scenario)

@@ -5,6 +5,7 @@ finds the record; the digest, an HMAC-SHA-256 under a pepper that is not in the 
 mistyped key from a wrong one before anything is looked up; it protects nothing.
 """
 
+import hashlib
 import hmac
 import re
 import zlib
@@ -16,6 +17,8 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LOOKUP_CHARS, SECRET_CHARS, CRC_CHARS = 12, 52, 7
 LOOKUP_BYTES, SECRET_BYTES = 8, 32
 PREFIX = "jk-"
+LOOKUP = slice(len(PREFIX), len(PREFIX) + LOOKUP_CHARS)
+"""Where a key has its lookup id, if it is well formed."""
 _SHAPE = re.compile(f"{PREFIX}([{ALPHABET}]{{{LOOKUP_CHARS}}})-([{ALPHABET}]{{{SECRET_CHARS}}})-([{ALPHABET}]{{{CRC_CHARS}}})")
 _PEPPERS_KEPT = 8
 
@@ -60,6 +63,14 @@ def digest(pepper: bytes, material: bytes) -> bytes:
     keyed = _keyed(pepper).copy()
     keyed.update(material)
     return keyed.digest()
+
+
+def fingerprint(text: str) -> bytes:
+    """Return what tells a text from all others within this process: never stored, as without a pepper it proves nothing.
+
+    Any text has one, also what no caller could send as UTF-8.
+    """
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def same(one: bytes, other: bytes) -> bool:

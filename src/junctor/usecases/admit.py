@@ -1,14 +1,17 @@
 """Who calls, and who manages: from an API key to an account.
 
-Every refusal runs one HMAC and one comparison and says the same, so that nothing can be learned by trying. A key is good only
-while its organisation, its member and its workspace are. What was read of all these is believed for at most a minute, so what
-is disabled or removed is refused within a minute everywhere. A store that does not answer refuses as unavailable, never as an
-invalid key.
+Whoever proves nothing is refused after one HMAC and one comparison, always in the same words, so that trying teaches nothing. A
+key is good only while its organisation, its member and its workspace are. What was read of all these is believed for at most a
+minute, so what is disabled or removed is refused within a minute everywhere. A store that does not answer refuses as
+unavailable, never as an invalid key.
+
+A text that was proven is known again by its fingerprint, for as long as what was read of its key is believed, and no longer
+than its secret, its key and the peppers last. A fingerprint only ever lets in: all else is judged from the beginning.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct
 
@@ -17,7 +20,7 @@ from junctor.domain.errors import ApiKeyInvalidError, LedgerUnavailableError, Sc
 from junctor.policy import api_keys
 from junctor.policy.api_keys import ParsedKey
 from junctor.ports.ambient import Clock
-from junctor.ports.secrets import Secrets
+from junctor.ports.secrets import Peppers, Secrets
 from junctor.ports.table import PARTITION, SORT, Item, Key, StoreError, Table
 from junctor.records import accounts, keys
 
@@ -35,9 +38,23 @@ class _Known(Struct, frozen=True):
     stands: bool
 
 
+class _Proof(Struct, frozen=True):
+    """That a text opens a key: under these peppers, and until this instant if there is one."""
+
+    peppers: Peppers
+    until_ms: int | None
+
+
 class _Entry(Struct, frozen=True):
+    """What was read of a key, None if there is none, and the proofs of its live secrets by the fingerprints of their texts.
+
+    A fingerprint may be looked up in time that varies with it, as no secret may be: whoever learned a whole one by that would
+    know a digest of 32 random bytes, from which there is no way back to them. What proves nothing never adds one.
+    """
+
     known: _Known | None
     until_s: float
+    proofs: dict[bytes, _Proof]
 
 
 class Admission:
@@ -59,15 +76,23 @@ class Admission:
             ScopeMissingError: the key is valid, but not for this kind of call.
             LedgerUnavailableError: the key cannot be looked up at present.
         """
-        return (await self._prove(text, frozenset({scope}))).caller
+        return (await self._prove(text, (scope,))).caller
 
     def admit_known(self, text: str | None, scope: KeyScope) -> Caller | None:
         """Do as `admit` without waiting, for a key that was read not long ago; None if it has to be read. Raises as `admit`."""
-        parsed = api_keys.parse(text) if text else None
-        entry = self._cached(parsed.lookup_id) if parsed else None
-        if parsed is None or entry is None:
+        entry = self._cached(text[api_keys.LOOKUP]) if text else None
+        if text is None or entry is None:
             return None
-        return self._proven(entry.known, parsed, frozenset({scope})).caller
+        known = entry.known
+        fingerprint = api_keys.fingerprint(text)
+        proof = entry.proofs.get(fingerprint)
+        if known is None or proof is None or not self._holds(proof):
+            parsed = api_keys.parse(text)
+            if parsed is None:
+                return None
+            known = self._proven(known, parsed)
+            entry.proofs[fingerprint] = self._proof(known.key, parsed.tag)
+        return _entitled(known, (scope,)).caller
 
     async def admit_actor(self, text: str | None, scopes: frozenset[KeyScope]) -> Actor:
         """Tell who manages. Raises as `admit`."""
@@ -75,13 +100,13 @@ class Admission:
         key = known.key
         return Actor(key.account, key.lookup_id, key.scope, known.role, key.member, key.allowed_models, key.allowed_providers)
 
-    async def _prove(self, text: str | None, scopes: frozenset[KeyScope]) -> _Known:
+    async def _prove(self, text: str | None, scopes: Collection[KeyScope]) -> _Known:
         parsed = api_keys.parse(text) if text else None
         known = await self._find(parsed.lookup_id) if parsed else None
-        return self._proven(known, parsed, scopes)
+        return _entitled(self._proven(known, parsed), scopes)
 
-    def _proven(self, known: _Known | None, parsed: ParsedKey | None, scopes: frozenset[KeyScope]) -> _Known:
-        """Hold what was shown against what is known. Raises ApiKeyInvalidError, ScopeMissingError."""
+    def _proven(self, known: _Known | None, parsed: ParsedKey | None) -> _Known:
+        """Hold what was shown against what is known. Raises ApiKeyInvalidError."""
         secret = self._secret(known.key, parsed.tag) if known and parsed else None
         peppers = self._secrets.peppers()
         pepper = peppers.by_version.get(secret.pepper_version if secret else peppers.current, _NOBODY)
@@ -89,10 +114,16 @@ class Admission:
         proven = api_keys.same(digest, secret.digest if secret else _NOBODY)
         if known is None or secret is None or not proven or not self._live(known) or pepper is _NOBODY:
             raise ApiKeyInvalidError
-        if known.key.scope not in scopes:
-            wanted = ", ".join(sorted(scope.value for scope in scopes))
-            raise ScopeMissingError("This API key is not for this kind of call.", scope=wanted)
         return known
+
+    def _proof(self, key: ApiKey, tag: str) -> _Proof:
+        """Note that a key was proven by its secret of this tag, and how long that holds."""
+        ends = (key.expires_at_ms, *(secret.until_ms for secret in key.secrets if secret.tag == tag))
+        return _Proof(self._secrets.peppers(), min((end for end in ends if end is not None), default=None))
+
+    def _holds(self, proof: _Proof) -> bool:
+        in_time = proof.until_ms is None or self._clock.now_ms() < proof.until_ms
+        return in_time and proof.peppers is self._secrets.peppers()
 
     def _secret(self, key: ApiKey, tag: str) -> KeySecret | None:
         """Return the live secret of a key that a text may be, told by its checksum."""
@@ -132,7 +163,7 @@ class Admission:
         asked_at_s = self._clock.monotonic_s()
         found = await self._table.get(keys.api_key(lookup_id))
         known = await self._known(accounts.api_key_of(found.item)) if found.item is not None else None
-        self._cache[lookup_id] = _Entry(known, asked_at_s + self._cache_s)
+        self._cache[lookup_id] = _Entry(known, asked_at_s + self._cache_s, {})
         self._cache.move_to_end(lookup_id)
         if len(self._cache) > CACHE_ENTRIES_MAX:
             self._cache.popitem(last=False)
@@ -143,6 +174,14 @@ class Admission:
             return _Known(key, _caller(key), MemberRole.ADMIN, stands=key.account == "")
         page = await self._table.batch_get((keys.account(key.account), *accounts.belongings(key)))
         return _judged(key, page.items)
+
+
+def _entitled(known: _Known, scopes: Collection[KeyScope]) -> _Known:
+    """Let through who may make such a call. Raises ScopeMissingError."""
+    if known.key.scope not in scopes:
+        wanted = ", ".join(sorted(scope.value for scope in scopes))
+        raise ScopeMissingError("This API key is not for this kind of call.", scope=wanted)
+    return known
 
 
 def _judged(key: ApiKey, items: Iterable[Item]) -> _Known:

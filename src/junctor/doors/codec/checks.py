@@ -15,6 +15,8 @@ from msgspec import Struct
 from junctor.domain.errors import InvalidFieldError
 
 VIOLATIONS_MAX = 50
+MODELS_MAX = 32
+"""The most models that one request may name besides the first."""
 T = TypeVar("T")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]*")
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -58,10 +60,9 @@ class Checks:
 
     def text(self, value: str, path: str) -> str:
         """Bound a text's length."""
-        if len(value) > self.limits.string_bytes_max or (
-            len(value) * 4 > self.limits.string_bytes_max and len(value.encode()) > self.limits.string_bytes_max
-        ):
-            self.wrong(path, f"is longer than {self.limits.string_bytes_max} bytes")
+        most = self.limits.string_bytes_max
+        if len(value) * 4 > most and len(value.encode()) > most:
+            self.wrong(path, f"is longer than {most} bytes")
         return value
 
     def name(self, value: str, path: str) -> str:

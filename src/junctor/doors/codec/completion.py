@@ -23,13 +23,11 @@ from junctor.domain.completion import (
     ToolMode,
     Voice,
 )
-from junctor.doors.codec import messages
-from junctor.doors.codec.checks import Checks
+from junctor.doors.codec import messages, unbuilt
+from junctor.doors.codec.checks import MODELS_MAX, Checks
 from junctor.v1 import completion_pb2 as pb
 from junctor.wire.openai_chat import ChatRequest
 
-MODELS_MAX = 32
-"""The most models that one request may name besides the first."""
 INT32_MAX = 2**31 - 1
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -76,12 +74,13 @@ def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpe
 
     Of the many fields a request sets few, and only those are looked at.
     """
-    present = {field.name: value for field, value in message.ListFields()}
+    fields = {field.name: value for field, value in message.ListFields()}
+    unbuilt.refuse(fields, checks, path)
     read: dict[str, Any] = {
-        "model": checks.model(message.model, f"{path}.model"),
-        "messages": messages.conversation(message.messages, checks, f"{path}.messages"),
+        "model": checks.model(fields.pop("model", ""), f"{path}.model"),
+        "messages": messages.conversation(fields.pop("messages", ()), checks, f"{path}.messages"),
     }
-    for name, value in present.items():
+    for name, value in fields.items():
         if name in _NUMBERS:
             read[name] = checks.number(value, *_NUMBERS[name], f"{path}.{name}")
         elif name in _TEXTS:
@@ -90,12 +89,12 @@ def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpe
             read[name] = value
         elif name in _READERS:
             read[name] = _READERS[name](message, checks, f"{path}.{name}")
-    if "top_logprobs" in present and not message.logprobs:
+    if "top_logprobs" in fields and not fields.get("logprobs"):
         checks.wrong(f"{path}.top_logprobs", "goes with logprobs, and only with it")
-    if ("audio" in present) is not ("modalities" in present and "audio" in message.modalities):
+    if ("audio" in fields) is not ("audio" in fields.get("modalities", ())):
         checks.wrong(f"{path}.audio", 'goes with "audio" among the modalities, and only with it')
-    if "extra_json" in present:
-        read["extra"] = _extra(message.extra_json, checks, f"{path}.extra_json")
+    if "extra_json" in fields:
+        read["extra"] = _extra(fields["extra_json"], checks, f"{path}.extra_json")
     return CompletionSpec(**read)
 
 

@@ -4,7 +4,8 @@ Media come within the request or, where providers fetch them, from an https addr
 it lies there under a credential that all accounts share, and so could be another account's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from junctor.domain.completion import (
     Annotation,
@@ -32,6 +33,8 @@ ROLES: dict[int, Role] = {
     pb.ROLE_TOOL: Role.TOOL,
 }
 _ASSISTANT_ONLY = ("tool_calls", "reasoning", "reasoning_details", "refusal", "annotations", "speech")
+_LISTS = ("parts", "tool_calls", "reasoning_details", "annotations")
+"""What of a turn is bounded in number, each over all turns."""
 _PLAIN = {"role", "parts"}
 """All that most turns have."""
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -44,17 +47,15 @@ def conversation(turns: Sequence[pb.Message], checks: Checks, path: str) -> tupl
         checks.wrong(path, "is empty")
     if not checks.count(len(turns), checks.limits.messages_max, path):
         return ()
-    turns, most = turns[:], checks.limits.parts_max  # as lists they are walked in half the time
-    if sum(map(_entries, turns)) > most:  # only then may one kind of them be too many
-        within = (
-            checks.count(sum(len(turn.parts) for turn in turns), most, f"{path}.parts"),
-            checks.count(sum(len(turn.tool_calls) for turn in turns), most, f"{path}.tool_calls"),
-            checks.count(sum(len(turn.reasoning_details) for turn in turns), most, f"{path}.reasoning_details"),
-            checks.count(sum(len(turn.annotations) for turn in turns), most, f"{path}.annotations"),
-        )
+    # Each turn's fields are listed once, and what is not listed is not there: to look at an empty one takes as long.
+    listed = [{field.name: value for field, value in turn.ListFields()} for turn in turns[:]]
+    most = checks.limits.parts_max
+    if sum([len(value) for fields in listed for name, value in fields.items() if name in _LISTS]) > most:
+        totals = {name: sum(len(fields.get(name, ())) for fields in listed) for name in _LISTS}
+        within = [checks.count(total, most, f"{path}.{name}") for name, total in totals.items()]
         if not all(within):
             return ()
-    return tuple([_message(turn, checks, f"{path}[{index}]") for index, turn in enumerate(turns)])
+    return tuple([_message(fields, checks, f"{path}[{index}]") for index, fields in enumerate(listed)])
 
 
 def cache_control(holder: pb.Part | pb.Tool, checks: Checks, path: str) -> CacheControl:
@@ -64,35 +65,28 @@ def cache_control(holder: pb.Part | pb.Tool, checks: Checks, path: str) -> Cache
     return CacheControl(checks.name(control.type, f"{path}.type"), ttl)
 
 
-def _entries(turn: pb.Message) -> int:
-    """Count all that a turn lists."""
-    return len(turn.parts) + len(turn.tool_calls) + len(turn.reasoning_details) + len(turn.annotations)
-
-
-def _message(turn: pb.Message, checks: Checks, path: str) -> Message:
-    present = {field.name for field, _ in turn.ListFields()}
-    role = checks.member(turn.role, ROLES, f"{path}.role") or Role.USER
+def _message(fields: Mapping[str, Any], checks: Checks, path: str) -> Message:
+    role = checks.member(fields.get("role", 0), ROLES, f"{path}.role") or Role.USER
+    if fields.keys() == _PLAIN and role is not Role.TOOL:
+        return Message(role, _parts(fields["parts"], checks, f"{path}.parts"))
     if role is not Role.ASSISTANT:
-        if not present.isdisjoint(_ASSISTANT_ONLY):
+        if not fields.keys().isdisjoint(_ASSISTANT_ONLY):
             checks.wrong(path, f"only an assistant has {', '.join(_ASSISTANT_ONLY)}")
-        if "parts" not in present:
+        if "parts" not in fields:
             checks.wrong(f"{path}.parts", "is empty")
-    if (role is Role.TOOL) is not ("tool_call_id" in present):
+    if (role is Role.TOOL) is not ("tool_call_id" in fields):
         checks.wrong(f"{path}.tool_call_id", "goes with ROLE_TOOL, and only with it")
-    parts = _parts(turn.parts, checks, f"{path}.parts")
-    if present <= _PLAIN:
-        return Message(role, parts)
     return Message(
         role=role,
-        parts=parts,
-        name=checks.name(turn.name, f"{path}.name") if "name" in present else None,
-        tool_calls=_tool_calls(turn.tool_calls, checks, f"{path}.tool_calls"),
-        tool_call_id=checks.name(turn.tool_call_id, f"{path}.tool_call_id") if "tool_call_id" in present else None,
-        reasoning=checks.text(turn.reasoning, f"{path}.reasoning") if "reasoning" in present else None,
-        reasoning_details=_details(turn.reasoning_details, checks, f"{path}.reasoning_details"),
-        refusal=checks.text(turn.refusal, f"{path}.refusal") if "refusal" in present else None,
-        annotations=_annotations(turn.annotations, checks, f"{path}.annotations"),
-        speech=_speech(turn.speech, checks, f"{path}.speech") if "speech" in present else None,
+        parts=_parts(fields.get("parts", ()), checks, f"{path}.parts"),
+        name=checks.name(fields["name"], f"{path}.name") if "name" in fields else None,
+        tool_calls=_tool_calls(fields.get("tool_calls", ()), checks, f"{path}.tool_calls"),
+        tool_call_id=checks.name(fields["tool_call_id"], f"{path}.tool_call_id") if "tool_call_id" in fields else None,
+        reasoning=checks.text(fields["reasoning"], f"{path}.reasoning") if "reasoning" in fields else None,
+        reasoning_details=_details(fields.get("reasoning_details", ()), checks, f"{path}.reasoning_details"),
+        refusal=checks.text(fields["refusal"], f"{path}.refusal") if "refusal" in fields else None,
+        annotations=_annotations(fields.get("annotations", ()), checks, f"{path}.annotations"),
+        speech=_speech(fields["speech"], checks, f"{path}.speech") if "speech" in fields else None,
     )
 
 

@@ -3,27 +3,26 @@
 Each entry goes when its feature comes.
 """
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Any
 
-from junctor.doors.codec.checks import Checks
-from junctor.doors.codec.completion import MODELS_MAX
-from junctor.v1 import completion_pb2 as pb
+from junctor.doors.codec.checks import MODELS_MAX, Checks
 
 _NOT_YET = "cannot be used yet"
-_SPEC_FIELDS: Final[tuple[Literal["preset", "session_id"], ...]] = ("preset", "session_id")
+_FIELDS = ("preset", "session_id")
 _MADE = frozenset({"text", "audio"})
 AUTO = "junctor/auto"
 
 
-def refuse(spec: pb.CompletionSpec, checks: Checks, path: str) -> None:
-    """Note every part of a spec whose feature does not exist yet."""
-    for field in _SPEC_FIELDS:
-        if spec.HasField(field):
+def refuse(fields: Mapping[str, Any], checks: Checks, path: str) -> None:
+    """Note every part of a spec whose feature does not exist yet; `fields` are those that are set, by name."""
+    for field in _FIELDS:
+        if field in fields:
             checks.wrong(f"{path}.{field}", _NOT_YET)
-    if not _MADE.issuperset(spec.modalities):
+    if "modalities" in fields and not _MADE.issuperset(fields["modalities"]):
         checks.wrong(f"{path}.modalities", "only text and audio can be produced yet")
-    _model(spec.model, checks, f"{path}.model")
-    for place, name in enumerate(spec.models[:MODELS_MAX]):
+    _model(fields.get("model", ""), checks, f"{path}.model")
+    for place, name in enumerate(fields.get("models", ())[:MODELS_MAX]):
         _model(name, checks, f"{path}.models[{place}]")
 
 
