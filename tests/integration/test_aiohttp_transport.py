@@ -24,6 +24,7 @@ from tests.support.scripted_upstream import (
     Send,
     Stall,
     Step,
+    Until,
     Wait,
     WaitClosed,
     chunk,
@@ -285,6 +286,38 @@ async def test_one_timer_serves_a_whole_stream(transport: Transport, monkeypatch
         while await response.read(soon()):
             pass
     assert set_at == [by]
+
+
+async def test_one_timer_serves_the_calls_of_a_connection(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer for each call would cost as much as its headers, and one left by the call before must not end the next one."""
+    set_at: list[float] = []
+    ring_at, arrived, go_on = Line._ring_at, asyncio.Event(), asyncio.Event()
+    answer = status(200, b"hi")
+
+    def noted(line: Line, at: float) -> None:
+        set_at.append(at)
+        ring_at(line, at)
+
+    def slow() -> Iterator[Step]:
+        arrived.set()
+        yield from (Until(go_on), *answer)
+
+    monkeypatch.setattr(Line, "_ring_at", noted)
+    async with ScriptedUpstream(answer, answer, slow()) as upstream:
+        bys = [soon() + later_s for later_s in range(3)]
+        for by in bys[:2]:
+            async with await transport.post(upstream.base_url, {}, b"", connect_by=by, answer_by=by) as response:
+                assert await response.whole(by) == b"hi"
+        assert set_at == bys[:1]
+        posting = asyncio.create_task(transport.post(upstream.base_url, {}, b"", connect_by=bys[2], answer_by=bys[2]))
+        await asyncio.wait_for(arrived.wait(), PATIENCE_S)
+        (line,) = transport._pool._open
+        line._ring()
+        assert set_at == [bys[0], bys[2]]
+        go_on.set()
+        async with await posting as response:
+            assert await response.whole(bys[2]) == b"hi"
+    assert upstream.connections == 1
 
 
 async def test_each_wait_ends_by_its_own_instant() -> None:

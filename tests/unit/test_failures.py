@@ -3,7 +3,7 @@
 import pytest
 
 from junctor.adapters.net import errors
-from junctor.adapters.net.headers import encode_headers
+from junctor.adapters.net.headers import encode_headers, header_lines
 from junctor.adapters.providers.auth import Authorization, authorize
 from junctor.adapters.providers.failures import classify
 from junctor.adapters.providers.registry import Auth
@@ -80,6 +80,9 @@ def test_a_secret_shows_nowhere() -> None:
 def test_no_header_value_can_end_its_line() -> None:
     """A value with a line break would let its author write further headers."""
     assert encode_headers({"a": "b c", "d": "é"}) == [(b"a", b"b c"), (b"d", b"\xe9")]
+    assert header_lines({"a": "b c", "d": "é"}) == b"a: b c\r\nd: \xe9\r\n"
     for value in ("a\r\nb: c", "a\nb", "a\rb", "\x00", "", " a", "a ", "snow \u2603"):
         with pytest.raises(errors.BadHeaderError):
             encode_headers({"x": value})
+        with pytest.raises(errors.BadHeaderError):
+            header_lines({"a": "b", "x": value})

@@ -1,7 +1,7 @@
 """What the stories need of the world, gathered once by bootstrap."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from junctor.domain.call import Snapshots
 from junctor.ledger.allowance.allowance import Allowance
@@ -10,6 +10,7 @@ from junctor.ports.ambient import Clock, Dice
 from junctor.ports.telemetry import Telemetry
 from junctor.ports.upstream import Upstream
 from junctor.usecases.admit import Admission
+from junctor.usecases.deadlines import Deadlines
 from junctor.usecases.instance_health import InstanceHealth
 
 
@@ -26,3 +27,4 @@ class Services:
     clock: Clock
     dice: Dice
     telemetry: Telemetry
+    deadlines: Deadlines = field(default_factory=Deadlines)

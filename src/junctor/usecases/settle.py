@@ -17,7 +17,8 @@ from junctor.domain.completion import FinishReason
 from junctor.domain.errors import DeadlineError, JunctorError, NoEligibleEndpointError
 from junctor.domain.lease import SlotState
 from junctor.domain.routing import Adjustment, Plan
-from junctor.ledger.ledger import VOID, Holding
+from junctor.ledger.holding import Holding
+from junctor.ledger.ledger import VOID
 from junctor.policy import ceilings, counting, routing
 from junctor.ports.telemetry import Counter
 from junctor.usecases.services import Services
@@ -73,7 +74,7 @@ async def begin(services: Services, call: Call, plan: Plan, trail: Trail) -> tup
         JunctorError: as Ledger.begin; nothing was asked of any provider.
     """
     try:
-        holding = await services.ledger.begin(call, plan)
+        holding = services.ledger.begin_at_hand(call, plan) or await services.ledger.begin(call, plan)
     except TimeoutError:
         raise DeadlineError("ledger") from None
     cap = holding.output_cap
@@ -150,6 +151,8 @@ async def held(services: Services, holding: Holding, call: Call) -> Hold:
         LedgerUnavailableError: there will be no hold.
         DeadlineError: the caller's time is up.
     """
+    if holding.hold is not None:
+        return holding.hold
     try:
         return await holding.ready(call.deadline_at)
     except JunctorError:
@@ -167,21 +170,16 @@ async def beside(services: Services, holding: Holding, call: Call, work: Corouti
         LedgerUnavailableError: there will be no hold.
         DeadlineError: the caller's time is up.
     """
-    loop = asyncio.get_running_loop()
-    scope = asyncio.timeout_at(call.deadline_at)
-
-    def give_up(_: object) -> None:
-        if holding.failed:
-            with suppress(RuntimeError):
-                scope.reschedule(loop.time())
-
-    holding.task.add_done_callback(give_up)
+    deadline = services.deadlines.until(call.deadline_at)
     try:
-        async with scope:
+        with deadline:
+            holding.on_failure = deadline.run_out
+            if holding.error is not None:
+                asyncio.get_running_loop().call_soon(deadline.run_out)
             return await work
     except TimeoutError:
-        if holding.failed:
+        if holding.error is not None:
             await held(services, holding, call)
         raise DeadlineError("upstream") from None
     finally:
-        holding.task.remove_done_callback(give_up)
+        holding.on_failure = None

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
+from aiohttp.hdrs import CONTENT_ENCODING
 from aiohttp.http import RawResponseMessage
 from msgspec import Struct
 from yarl import URL
@@ -23,7 +24,7 @@ from junctor.adapters.net.addresses import Vetting
 from junctor.adapters.net.dial import Dialer
 from junctor.adapters.net.errors import BadProtocolError, NeverSentError, TimedOutError, TooLargeError, TransportError
 from junctor.adapters.net.face import Limits
-from junctor.adapters.net.headers import encode_headers
+from junctor.adapters.net.headers import header_lines
 from junctor.adapters.net.line import Line, Target
 from junctor.adapters.net.pool import Pool
 
@@ -32,6 +33,8 @@ _ADDRESSES_KEPT = 4_096
 
 _PLAIN = re.compile(r"[!-~]+")
 _SWITCHING = 101
+_PLAINLY = ["identity"]
+"""The encodings of an answer that names none."""
 
 
 class _Address(Struct, frozen=True):
@@ -118,7 +121,8 @@ class Transport:
         limits = limits or Limits()
         self._vetting = vetting or Vetting()
         self._answer_bytes_max = limits.answer_bytes_max
-        self._own = {"user-agent": f"junctor/{importlib.metadata.version('junctor')}", "accept-encoding": "identity"}
+        own = {"user-agent": f"junctor/{importlib.metadata.version('junctor')}", "accept-encoding": "identity"}
+        self._own = header_lines(own)
         self._dialer = Dialer()
         self._pool = Pool(limits, self._dialer)
 
@@ -127,10 +131,12 @@ class Transport:
 
         Raises TransportError and BadHeaderError.
         """
-        fields = encode_headers({**self._own, **headers, "content-length": str(len(body))})
+        lines = header_lines(headers)
         taken_by = min(connect_by, answer_by)
-        address = await self._address(url, taken_by)
-        head = b"".join((address.opening, *(b"%b: %b\r\n" % field for field in fields), b"\r\n"))
+        address = _address(url)
+        if self._vetting.watching:
+            address = await self._vetted(address, url, taken_by)
+        head = b"%b%b%bcontent-length: %d\r\n\r\n" % (address.opening, self._own, lines, len(body))
         try:
             line = await self._pool.take(address.target, taken_by)
         except TimeoutError:
@@ -139,28 +145,32 @@ class Transport:
             raise NeverSentError("no connection was made in time") from None
         try:
             line.ask(head, body)
-            response = Response(self._pool, line, await _answer(line, answer_by), self._answer_bytes_max)
-            _check(response)
+            answer = await _answer(line, answer_by)
+            _check(answer)
         except BaseException:
             self._pool.drop(line)
             raise
-        return response
+        return Response(self._pool, line, answer, self._answer_bytes_max)
 
     async def close(self) -> None:
         """Close every connection."""
         self._dialer.close()
         await self._pool.close()
 
-    async def _address(self, url: str, by: float) -> _Address:
-        """Return where a request goes. Raises NeverSentError."""
-        try:
-            address = _parsed(url)
-        except ValueError:
-            raise NeverSentError("the address is not valid") from None
+    async def _vetted(self, address: _Address, url: str, by: float) -> _Address:
+        """Return where a request goes once its address is judged. Raises NeverSentError."""
         place = await vetted.place(self._vetting, url, by)
         if place is None:
             return address
         return _Address(msgspec.structs.replace(address.target, host=place.address), address.opening)
+
+
+def _address(url: str) -> _Address:
+    """Take an address apart. Raises NeverSentError."""
+    try:
+        return _parsed(url)
+    except ValueError:
+        raise NeverSentError("the address is not valid") from None
 
 
 @lru_cache(_ADDRESSES_KEPT)
@@ -184,9 +194,10 @@ async def _answer(line: Line, by: float) -> RawResponseMessage:
     return answer
 
 
-def _check(response: Response) -> None:
+def _check(answer: RawResponseMessage) -> None:
     """Refuse an answer that was not asked for. Raises BadProtocolError."""
-    if response.status == _SWITCHING:
+    if answer.code == _SWITCHING:
         raise BadProtocolError("the server goes on in another protocol")
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
+    encodings = answer.headers.getall(CONTENT_ENCODING, _PLAINLY)
+    if len(encodings) != 1 or encodings[0].lower() != "identity":
         raise BadProtocolError("the answer is encoded in a way that was not asked for")

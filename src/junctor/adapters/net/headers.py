@@ -23,3 +23,10 @@ def encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     for value in headers.values():
         check_value(value)
     return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def header_lines(headers: Mapping[str, str]) -> bytes:
+    """Return the headers as lines of a request's head, each with its end. Raises BadHeaderError."""
+    for value in headers.values():
+        check_value(value)
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode("latin-1")

@@ -127,7 +127,7 @@ class Line(ResponseHandler):
     async def wait(self, by: float) -> bool:
         """Wait until anything happens; false if nothing did by the instant."""
         self._by = by
-        # One timer serves all waits of an answer: it is set again when it rings early, not at each read.
+        # One timer serves all waits on a connection: it is set again when it rings early, not at each read or exchange.
         if self._alarm is None or by < self._rings_at:
             self._ring_at(by)
         self._awake = self._loop.create_future()
@@ -137,7 +137,7 @@ class Line(ResponseHandler):
             self._awake = None
 
     def rest(self) -> None:
-        """End an exchange's timer."""
+        """End the timer: there will be no wait soon, or none at all."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None

@@ -55,9 +55,8 @@ class Pool:
                 raise
 
     def keep(self, line: Line) -> None:
-        """Take back a connection whose exchange has come to its end."""
+        """Take back a connection whose exchange has come to its end; its timer stays, for the next one's waits."""
         self._room.release()
-        line.rest()
         if self._closed or line.should_close or not line.is_connected():
             line.abort()
             return

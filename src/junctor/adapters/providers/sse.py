@@ -63,28 +63,29 @@ class SseParser:
     def _take(self, lines: list[bytes]) -> list[bytes]:
         """Read whole lines, without their ends, and return the events that they completed."""
         events: list[bytes] = []
-        line_bytes_max = self._line_bytes_max
+        held, held_bytes, line_bytes_max = self._data, self._data_bytes, self._line_bytes_max
         for line in lines:
             if not line:
-                if self._data:
-                    events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
-                    self._data = []
-                    self._data_bytes = 0
+                if held:
+                    events.append(held[0] if len(held) == 1 else b"\n".join(held))
+                    held.clear()
+                    held_bytes = 0
                 continue
             if len(line) > line_bytes_max:
                 self.overrun = "line"
                 break
             if line.startswith(b"data:"):
-                value = line[6:] if line.startswith(b"data: ") else line[5:]
+                value = line[6:] if line[5:6] == b" " else line[5:]
             elif line == b"data":
                 value = b""
             else:
                 continue
-            self._data_bytes += len(value) + (1 if self._data else 0)
-            if self._data_bytes > self._event_bytes_max:
+            held_bytes += len(value) + (1 if held else 0)
+            if held_bytes > self._event_bytes_max:
                 self.overrun = "event"
                 break
-            self._data.append(value)
+            held.append(value)
+        self._data_bytes = held_bytes
         return events
 
     def _without_bom(self, data: bytes) -> bytes:

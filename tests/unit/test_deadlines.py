@@ -1,0 +1,188 @@
+"""When a call's time is up: as asyncio.timeout_at has it, with one timer for all calls; and work that is given up before."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from junctor.domain.call import Call
+from junctor.domain.errors import DeadlineError, JunctorError, LedgerUnavailableError
+from junctor.ledger.holding import Holding
+from junctor.ports.telemetry import Counter
+from junctor.usecases import settle
+from junctor.usecases.deadlines import Deadlines
+from junctor.usecases.services import Services
+from tests.support.virtual_loop import run_virtual
+
+FOREVER_S = 1_000.0
+
+
+async def working(deadlines: Deadlines, at_s: float, takes_s: float, *, after_s: float = 0.0) -> str:
+    """Work for so long under a deadline, and tell how it went and when that was known."""
+    await asyncio.sleep(after_s)
+    try:
+        with deadlines.until(at_s):
+            await asyncio.sleep(takes_s)
+    except TimeoutError:
+        how = "ran out"
+    else:
+        how = "came"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    return f"{how} at {asyncio.get_running_loop().time():.1f}"
+
+
+def play(scenario: Coroutine[Any, Any, None]) -> None:
+    """Play a scenario; nothing may be left running at its end."""
+
+    async def main() -> None:
+        await scenario
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run_virtual(main())
+
+
+def test_each_call_ends_at_its_own_deadline() -> None:
+    """A call with little time would be held as long as the others', or one with much time be cut."""
+
+    async def scenario() -> None:
+        deadlines = Deadlines()
+        told = await asyncio.gather(
+            working(deadlines, 9.0, FOREVER_S),
+            working(deadlines, 2.0, 1.0),
+            working(deadlines, 5.0, FOREVER_S, after_s=1.5),
+            working(deadlines, 3.0, FOREVER_S, after_s=2.5),
+            working(deadlines, 9.5, 6.5, after_s=2.5),
+            working(deadlines, 1.0, FOREVER_S, after_s=4.0),
+        )
+        expected = ["ran out at 9.0", "came at 1.0", "ran out at 5.0", "ran out at 3.0", "came at 9.0", "ran out at 4.0"]
+        assert list(told) == expected
+        assert await working(deadlines, 20.0, FOREVER_S) == "ran out at 20.0"
+
+    play(scenario())
+
+
+def test_many_calls_keep_one_timer_and_are_forgotten() -> None:
+    """A busy server would keep every call of its life in memory, or set a timer for each."""
+
+    async def scenario() -> None:
+        loop, deadlines, timers = asyncio.get_running_loop(), Deadlines(), set[object]()
+        for _ in range(1_000):
+            assert (await working(deadlines, loop.time() + 60, 0.001)).startswith("came")
+            timers.add(deadlines._timer)
+            assert not deadlines._under_way
+        assert len(timers) == 1
+        await asyncio.sleep(60)
+        assert deadlines._timer is None
+
+    play(scenario())
+
+
+@pytest.mark.parametrize("left_s", [0.5, 2.0])
+def test_a_caller_who_leaves_is_not_taken_for_one_whose_time_is_up(left_s: float) -> None:
+    """A caller who hangs up would be answered, and his task go on without him."""
+
+    async def scenario() -> None:
+        loop, deadlines = asyncio.get_running_loop(), Deadlines()
+        task = loop.create_task(working(deadlines, 2.0, FOREVER_S))
+        await asyncio.sleep(0)
+        loop.call_at(left_s, task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert loop.time() == left_s
+        assert not deadlines._under_way
+
+    play(scenario())
+
+
+def test_work_ends_once_whoever_ends_it() -> None:
+    """A second end would reach whatever the task does next, as if its caller had left."""
+
+    async def scenario() -> None:
+        loop, deadlines = asyncio.get_running_loop(), Deadlines()
+        deadline = deadlines.until(1.0)
+        for _ in range(2):
+            loop.call_at(1.0, deadline.run_out)
+        with pytest.raises(TimeoutError), deadline:
+            await asyncio.sleep(FOREVER_S)
+        deadline.run_out()
+        await asyncio.sleep(1)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    play(scenario())
+
+
+class Held(Holding):
+    """A hold whose fate a test decides."""
+
+    def __init__(self) -> None:
+        self.hold = self.error = self.on_failure = self._known = None
+
+
+def _beside(
+    holding: Holding, deadline_at: float, work: Coroutine[Any, Any, str]
+) -> tuple[Coroutine[Any, Any, str], list[Counter]]:
+    counted: list[Counter] = []
+    services = SimpleNamespace(deadlines=Deadlines(), telemetry=SimpleNamespace(count=counted.append))
+    call = cast("Call", SimpleNamespace(deadline_at=deadline_at))
+    return settle.beside(cast("Services", services), holding, call, work), counted
+
+
+@pytest.mark.parametrize("fails_s", [0.0, 3.0])
+def test_work_is_given_up_once_its_hold_fails(fails_s: float) -> None:
+    """A provider would go on with an answer that nobody can be charged for."""
+
+    async def scenario() -> None:
+        loop, holding = asyncio.get_running_loop(), Held()
+        beside, counted = _beside(holding, 60.0, asyncio.sleep(FOREVER_S, "never"))
+        fail: Callable[[], None] = lambda: holding.fail(LedgerUnavailableError("gone", 1.0))  # noqa: E731 - for call_at
+        loop.call_at(fails_s, fail)
+        with pytest.raises(LedgerUnavailableError):
+            await beside
+        assert loop.time() == fails_s
+        assert counted == [Counter.WASTED_UPSTREAM]
+        assert holding.on_failure is None
+
+    play(scenario())
+
+
+@pytest.mark.parametrize(("takes_s", "told"), [(0.0, "done"), (FOREVER_S, LedgerUnavailableError)])
+def test_a_hold_that_has_failed_already_leaves_no_mark(takes_s: float, told: str | type[JunctorError]) -> None:
+    """What the task does after an answer that needed no wait would be cut as if its caller had left."""
+
+    async def quick() -> str:
+        if takes_s:
+            await asyncio.sleep(takes_s)
+        return "done"
+
+    async def scenario() -> None:
+        holding = Held()
+        holding.fail(LedgerUnavailableError("gone", 1.0))
+        beside, _ = _beside(holding, 60.0, quick())
+        if isinstance(told, str):
+            assert await beside == told
+        else:
+            with pytest.raises(told):
+                await beside
+        await asyncio.sleep(1)
+        assert asyncio.get_running_loop().time() == 1.0
+
+    play(scenario())
+
+
+def test_work_beside_a_hold_ends_at_its_deadline() -> None:
+    """A call whose provider and store are both silent would never end."""
+
+    async def scenario() -> None:
+        beside, counted = _beside(Held(), 7.0, asyncio.sleep(FOREVER_S, "never"))
+        with pytest.raises(DeadlineError):
+            await beside
+        assert asyncio.get_running_loop().time() == 7.0
+        assert counted == []
+
+    play(scenario())
