@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from junctor.bootstrap import native
+from junctor.bootstrap import native, quick
 from tests.bench import upstream
 from tests.bench.servers import SERVERS
 
@@ -75,6 +75,7 @@ async def _serve(name: str, base_url: str = "", tables_url: str = "") -> None:
     # An interrupt reaches every process of a terminal: who started this one ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     async with SERVERS[name](base_url, tables_url) as address:
+        quick.started()  # as `junctor serve` does; the others are not to be worse off
         control = _Control(asyncio.get_running_loop())
         _say(address)
         await control.ended.wait()

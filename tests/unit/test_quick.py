@@ -11,7 +11,7 @@ from junctor.bootstrap import quick
 def test_nothing_is_collected_during_a_start_and_all_after_it() -> None:
     """If this fails, a start takes longer, or a server that has started never collects its garbage and grows."""
     assert gc.isenabled()
-    frozen = gc.get_freeze_count()
+    frozen, threshold = gc.get_freeze_count(), gc.get_threshold()
     try:
         with quick.start():
             assert not gc.isenabled()
@@ -21,6 +21,7 @@ def test_nothing_is_collected_during_a_start_and_all_after_it() -> None:
         assert gc.isenabled()
     finally:
         gc.unfreeze()
+        gc.set_threshold(*threshold)
 
 
 def _break() -> None:

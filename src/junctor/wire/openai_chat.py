@@ -3,6 +3,7 @@
 The names are OpenAI's own, and this is the only place where they stand. Unknown keys are ignored on decoding, null and absent
 are one thing, and absent fields are left out on encoding. JSON that is free in form stays raw bytes, so that key order and
 large integers survive. There is no logic and no check of values here: that is for whoever reads or writes these structs.
+Those of which an answer is made are kept from Python's collector: frozen, and out of JSON, they cannot form a cycle.
 """
 
 from typing import Annotated, TypeAlias
@@ -57,14 +58,14 @@ class ContentPart(Struct, frozen=True, omit_defaults=True):
     cache_control: CacheControl | None = None
 
 
-class FunctionCall(Struct, frozen=True, omit_defaults=True):
+class FunctionCall(Struct, frozen=True, omit_defaults=True, gc=False):
     """Which function is called; `arguments` is JSON text. In a stream either may be missing from a piece."""
 
     name: str | None = None
     arguments: str | None = None
 
 
-class ToolCall(Struct, frozen=True, omit_defaults=True):
+class ToolCall(Struct, frozen=True, omit_defaults=True, gc=False):
     """A tool call or, in a stream, a piece of the call number `index`."""
 
     index: int | None = None
@@ -99,7 +100,7 @@ class Speech(Struct, frozen=True, omit_defaults=True):
     expires_at: int | float | None = None
 
 
-class ChatMessage(Struct, frozen=True, omit_defaults=True):
+class ChatMessage(Struct, frozen=True, omit_defaults=True, gc=False):
     """A message of a request or an answer, or a delta of one.
 
     Reasoning has three spellings among providers. `executed_tools` are Groq's: the tools that it ran itself for an answer, with
@@ -241,7 +242,7 @@ class ChatRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
     stream_options: StreamOptions | None = None
 
 
-class PromptTokensDetails(Struct, frozen=True, omit_defaults=True):
+class PromptTokensDetails(Struct, frozen=True, omit_defaults=True, gc=False):
     """What the prompt's tokens were."""
 
     cached_tokens: int | float | None = None
@@ -249,7 +250,7 @@ class PromptTokensDetails(Struct, frozen=True, omit_defaults=True):
     audio_tokens: int | float | None = None
 
 
-class CompletionTokensDetails(Struct, frozen=True, omit_defaults=True):
+class CompletionTokensDetails(Struct, frozen=True, omit_defaults=True, gc=False):
     """What the answer's tokens were."""
 
     reasoning_tokens: int | float | None = None
@@ -258,7 +259,7 @@ class CompletionTokensDetails(Struct, frozen=True, omit_defaults=True):
     rejected_prediction_tokens: int | float | None = None
 
 
-class Usage(Struct, frozen=True, omit_defaults=True):
+class Usage(Struct, frozen=True, omit_defaults=True, gc=False):
     """What was consumed, in tokens. `prompt_cache_hit_tokens` is DeepSeek's word for cached ones."""
 
     prompt_tokens: int | float | None = None
@@ -296,7 +297,7 @@ class Logprobs(Struct, frozen=True, omit_defaults=True):
     refusal: list[TokenLogprob] | None = None
 
 
-class Choice(Struct, frozen=True, omit_defaults=True):
+class Choice(Struct, frozen=True, omit_defaults=True, gc=False):
     """One answer, or in a chunk a `delta` of it. `native_finish_reason` and `error` are OpenRouter's.
 
     `logprobs` are Logprobs at OpenAI, and other things elsewhere.
@@ -311,7 +312,7 @@ class Choice(Struct, frozen=True, omit_defaults=True):
     error: object = None
 
 
-class ChatCompletion(Struct, frozen=True, omit_defaults=True):
+class ChatCompletion(Struct, frozen=True, omit_defaults=True, gc=False):
     """A whole answer, or a chunk of a streamed one. `error` stands there instead of, or beside, the choices."""
 
     id: str | None = None
