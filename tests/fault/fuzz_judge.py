@@ -19,7 +19,7 @@ from msgspec import Struct
 from junctor.v1.completion_pb2 import CompletionSpec
 from junctor.v1.router_service_pb2 import CompleteRequest, StreamRequest
 from tests.fault.fuzz_cases import Case
-from tests.support.fuzz_messages import fields_of, messages_in
+from tests.support.fuzz_messages import messages_in
 
 TRAILERS_MAX_BYTES = 6 * 1024
 MESSAGE_MAX_BYTES = 256 << 10
@@ -89,8 +89,7 @@ def faults(request: Message) -> Iterator[str]:
     for message in messages_in(request):
         if len(UnknownFieldSet(message)):
             yield f"unknown fields in {message.DESCRIPTOR.name}"
-        for field in fields_of(message):
-            held = getattr(message, field.name)
+        for field, held in message.ListFields():  # the default of one that is not set is no fault
             for value in held if field.is_repeated else (held,):
                 yield from _value_faults(field, value)
         match message:

@@ -6,11 +6,11 @@ import logging
 import grpc
 import pytest
 
-from junctor.doors.grpc_calls import Context, Route
+from junctor.doors.grpc_calls import Context
 from junctor.doors.rpc.gate import Visit
 from junctor.v1.router_service_pb2 import CompleteResponse
 from tests.fault.rapid_resets import PATH, honest, hostile
-from tests.support.doors import listener
+from tests.support.doors import listener, route
 from tests.support.pipeline import PATIENCE_S
 
 RESETS = 2000
@@ -26,7 +26,7 @@ async def test_honest_callers_are_answered_beside_rapid_resets(caplog: pytest.Lo
         begun += 1
         return CompleteResponse()
 
-    async with listener({PATH: Route(answer)}) as heard, asyncio.timeout(6 * PATIENCE_S):
+    async with listener({PATH: route(answer)}) as heard, asyncio.timeout(6 * PATIENCE_S):
         attack = asyncio.create_task(hostile(heard.port, RESETS))
         seen = await honest(heard.target, lambda: not attack.done(), 4)
         await attack

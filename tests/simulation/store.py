@@ -7,10 +7,10 @@ kept from the writes alone.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from junctor.adapters.tables.faults import CALM, Fault, FaultDice, FaultPlan
 from junctor.adapters.tables.simulated import SimulatedStore
@@ -19,6 +19,8 @@ from tests.support.ledger_audit import Books, step, violations
 
 OPERATION: ContextVar[str] = ContextVar("operation", default="none")
 """The operation of the ledger that the running task is in."""
+
+_NO_FAULT = Fault.NONE  # an enum's attribute is dear to Python 3.11
 
 FAULTS = tuple(fault for fault in Fault if fault is not Fault.NONE)
 
@@ -42,15 +44,14 @@ class WatchedDice(FaultDice):
 
     def strike(self) -> Fault:
         """Return what befalls the next call, and count it; only faults of writes count in the matrix."""
-        fault = super().strike()
-        rare = RARE.get(OPERATION.get(), 0.0) if self.plan is not CALM else 0.0
-        if fault is Fault.NONE and rare and self._own.random() < rare:
+        fault, operation = super().strike(), OPERATION.get()
+        if fault is _NO_FAULT and operation in RARE and self.plan is not CALM and self._own.random() < RARE[operation]:
             fault = self._own.choice(FAULTS)
         self.calls += 1
-        if fault is not Fault.NONE:
+        if fault is not _NO_FAULT:
             self.faults += 1
             if self.writing:
-                self.matrix[OPERATION.get(), fault.name] += 1
+                self.matrix[operation, fault.name] += 1
         self.called(self.calls)
         return fault
 
@@ -77,12 +78,14 @@ class WatchedStore(SimulatedStore):
         if item.get("state") == "OPEN" and key.sort.startswith("SLOT#"):
             self.opened.add(key)
 
-    async def read(self, spec: TableSpec, look: Callable[..., _Answer], *, consistent: bool) -> _Answer:
+    def read(
+        self, spec: TableSpec, look: Callable[..., _Answer], *, consistent: bool
+    ) -> Coroutine[Any, Any, _Answer]:  # and no coroutine around one: each costs at every turn of the loop
         """Carry a read."""
         self.watched.writing = False
-        return await super().read(spec, look, consistent=consistent)
+        return super().read(spec, look, consistent=consistent)
 
-    async def write(self, apply: Callable[[], _Answer]) -> _Answer:
+    def write(self, apply: Callable[[], _Answer]) -> Coroutine[Any, Any, _Answer]:
         """Carry a write, and judge what it leaves when it lands."""
         operation = OPERATION.get()
 
@@ -94,7 +97,7 @@ class WatchedStore(SimulatedStore):
             return answer
 
         self.watched.writing = True
-        return await super().write(judged)
+        return super().write(judged)
 
     def judge_all(self, operation: str) -> None:
         """Judge all books as they are, from nothing."""
@@ -106,5 +109,7 @@ class WatchedStore(SimulatedStore):
         self._note(operation, [*step(self._touched), *self._books.check()])
 
     def _note(self, operation: str, found: list[str]) -> None:
+        if not found:
+            return
         now = asyncio.get_running_loop().time()
         self.breaches += [f"{breach} [at {now:.3f} s, in {operation}]" for breach in found]

@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TypeAlias, TypeVar
 
-import msgspec
-
 from junctor.adapters.tables.faults import FaultPlan
 from junctor.domain.credits import Entry, Interval, Limit
 from junctor.domain.generation import Generation
@@ -106,9 +104,9 @@ class World:
         """Draw how far an actor's clock is off."""
         return self.random.choice((0, 0, 0, 0, -2_000, 5_000, -DAY_MS, DAY_MS))
 
-    async def pause(self, shortest_s: float, longest_s: float) -> None:
+    def pause(self, shortest_s: float, longest_s: float) -> Awaitable[None]:
         """Let some time pass."""
-        await asyncio.sleep(self.random.uniform(shortest_s, longest_s))
+        return asyncio.sleep(self.random.uniform(shortest_s, longest_s))
 
     async def do(self, actor: str, operation: str, detail: str, work: Awaitable[_Answer]) -> _Answer:
         """Carry out one operation of the ledger, counted and traced. Raises StoreError as it does."""
@@ -117,7 +115,7 @@ class World:
         mark = OPERATION.set(operation)
         outcome = "killed"
         try:
-            answer = await self._patiently(work)
+            answer = await (work if self._is_patient() else self._impatiently(work))
             outcome = _brief(answer)
         except StoreError as error:
             outcome = type(error).__name__
@@ -129,10 +127,11 @@ class World:
             self.trace.append(line)
         return answer
 
-    async def _patiently(self, work: Awaitable[_Answer]) -> _Answer:
-        """Wait for an answer, or at times give up on it, as one does whose own caller has left."""
-        if self.over or self.random.random() > GIVEN_UP.get(OPERATION.get(), 0.05):
-            return await work
+    def _is_patient(self) -> bool:
+        """Draw whether an answer is waited for to the end; at times it is not, as by one whose own caller has left."""
+        return self.over or self.random.random() > GIVEN_UP.get(OPERATION.get(), 0.05)
+
+    async def _impatiently(self, work: Awaitable[_Answer]) -> _Answer:
         try:
             async with asyncio.timeout(self.random.uniform(0.0, self.plan.latency_s[1] * 6)):
                 return await work
@@ -224,8 +223,7 @@ def clock_ms(world: World, skew_ms: int) -> int:
 
 def _same(item: Item, entry: Entry) -> bool:
     """Tell whether an item is this entry; a payment may have been refunded since."""
-    fields: dict[str, object] = msgspec.to_builtins(entry)
-    return all(item.get(name) == fields[name] for name in fields if name != "refundable_nanousd")
+    return all(item.get(name) == getattr(entry, name) for name in entry.__struct_fields__ if name != "refundable_nanousd")
 
 
 def _brief(answer: object) -> str:

@@ -57,6 +57,9 @@ _RANGES = {
     FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
 }
+LIST_BYTES_MAX = 1 << 20
+"""So many bytes are more than any server takes; a list of more of them costs its maker much and shows nothing else."""
+
 DEPTH_MAX = 8
 WANTED_SHARE = 0.95
 
@@ -203,7 +206,9 @@ class FuzzMessages:
             entries = getattr(held, field.name)
             if not entries:
                 self.set_field(held, field, 0.3)
-            entries.extend([entries[0]] * self._rng.choice((5, 20, 70, 300, 5000, 100_000)))
+            number = self._rng.choice((5, 20, 70, 300, 5000, 100_000))
+            size = max(1, entries[0].ByteSize()) if isinstance(entries[0], Message) else 1
+            entries.extend([entries[0]] * min(number, LIST_BYTES_MAX // size))
 
     def stretch_map(self, message: Message) -> None:
         """Give one map of texts somewhere an entry that is longer than its readers may expect."""
@@ -233,9 +238,7 @@ class FuzzMessages:
         return "".join(chr(self._letter()) for _ in range(min(length, 400)))
 
     def _letter(self) -> int:
-        code = self._rng.choice(
-            (self._rng.randrange(0x20, 0x7F), self._rng.randrange(0x20, 0x7F), self._rng.randrange(0x110000))
-        )
+        code = self._rng.randrange(0x20, 0x7F) if self._rng.random() < 2 / 3 else self._rng.randrange(0x110000)
         return 0x20 if 0xD800 <= code < 0xE000 else code
 
     def _json(self) -> str:

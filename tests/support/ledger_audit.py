@@ -6,14 +6,14 @@ with at most one write between, for what a single look cannot tell: that ends ar
 that owes or expired.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeAlias
 
 from junctor.ports.table import Item
 
 FINAL = {"SETTLED", "VOID", "EXPIRED", "SEALED"}
+STATES = FINAL | {"OPEN"}
 ENTRIES = ("PAY", "REF", "CLAW", "MOVE")
 NOTED = {"statement", "ttl"}
 """What is noted at a CLOSED lease when it is summed."""
@@ -24,7 +24,7 @@ Found = Mapping[str, Any]
 Place: TypeAlias = tuple[str, str]
 """An account and what names an item of it: a purse's, lease's or entry's id, a window's or limit's whole sort key."""
 
-Check: TypeAlias = Callable[[], Iterator[str]]
+Check: TypeAlias = Callable[[Place], Iterator[str]]
 
 
 class Books:
@@ -38,18 +38,18 @@ class Books:
         self._windows: dict[Place, Found] = {}
         self._series: dict[Place, dict[str, Found]] = defaultdict(dict)
         self._leases: dict[Place, Found] = {}
-        self._credited: Counter[Place] = Counter()
-        self._refunded: Counter[Place] = Counter()
-        self._leased: Counter[Place] = Counter()
-        self._spent: Counter[Place] = Counter()
-        self._costs: Counter[Place] = Counter()
-        self._bound: Counter[Place] = Counter()
-        self._live: Counter[Place] = Counter()
-        self._open_leases: Counter[str] = Counter()
-        self._account_leased: Counter[str] = Counter()
-        self._account_spent: Counter[str] = Counter()
-        self._account_costs: Counter[str] = Counter()
-        self._touched: dict[tuple[str, str, str], Check] = {}
+        self._credited: defaultdict[Place, int] = defaultdict(int)
+        self._refunded: defaultdict[Place, int] = defaultdict(int)
+        self._leased: defaultdict[Place, int] = defaultdict(int)
+        self._spent: defaultdict[Place, int] = defaultdict(int)
+        self._costs: defaultdict[Place, int] = defaultdict(int)
+        self._bound: defaultdict[Place, int] = defaultdict(int)
+        self._live: defaultdict[Place, int] = defaultdict(int)
+        self._open_leases: defaultdict[str, int] = defaultdict(int)
+        self._account_leased: defaultdict[str, int] = defaultdict(int)
+        self._account_spent: defaultdict[str, int] = defaultdict(int)
+        self._account_costs: defaultdict[str, int] = defaultdict(int)
+        self._touched: dict[tuple[str, Place], Check] = {}
         for item in items:
             self.put(item)
 
@@ -58,12 +58,13 @@ class Books:
         key = str(item["pk"]), str(item["sk"])
         if not key[0].startswith("A#"):
             return
-        account, *rest = key[0].removeprefix("A#").split("#")
+        parts = key[0].split("#")
+        account = parts[1]
         kind, _, name = key[1].partition("#")
         old: Found | None = self._items.get(key)
         self._items[key] = item
         if kind == "SLOT":
-            self._put_slot((account, rest[1]), name, old, item)
+            self._put_slot((account, parts[3]), key, old, item)
         elif kind == "PURSE":
             self._put_purse((account, name), old, item)
         elif kind == "LEASE":
@@ -86,10 +87,10 @@ class Books:
         I1 to I6, I9, I10, I13, I16 and I17.
         """
         touched, self._touched = self._touched, {}
-        return [breach for check in touched.values() for breach in check()]
+        return [breach for (_, place), check in touched.items() for breach in check(place)]
 
-    def _touch(self, what: str, place: Place, check: Callable[[Place], Iterator[str]]) -> None:
-        self._touched[what, *place] = partial(check, place)
+    def _touch(self, what: str, place: Place, check: Check) -> None:
+        self._touched[what, place] = check
 
     def _rest(self, account: str) -> None:
         self._touch("rest", (account, ""), self._check_rest)
@@ -140,16 +141,16 @@ class Books:
         self._touch("lease", place, self._check_lease)
         self._rest(account)
 
-    def _put_slot(self, place: Place, number: str, old: Found | None, new: Found) -> None:
-        for item, sign in ((old, -1), (new, 1)):
-            if item is None:
-                continue
-            is_open, cost = item.get("state") == "OPEN", _number(item, "cost_nanousd")
-            self._costs[place] += sign * cost
-            self._account_costs[place[0]] += sign * cost
-            self._bound[place] += sign * (_number(item, "hold_nanousd") if is_open else cost)
-            self._live[place] += sign * is_open
-        self._touched["slot", place[1], number] = partial(_check_slot, place, number, new)
+    def _put_slot(self, place: Place, key: Place, old: Found | None, new: Found) -> None:
+        cost, bound, live = _weight(new)
+        if old is not None:
+            cost_before, bound_before, live_before = _weight(old)
+            cost, bound, live = cost - cost_before, bound - bound_before, live - live_before
+        self._costs[place] += cost
+        self._account_costs[place[0]] += cost
+        self._bound[place] += bound
+        self._live[place] += live
+        self._touch("slot", key, self._check_slot)
         self._touch("lease", place, self._check_lease)
         self._rest(place[0])
 
@@ -215,6 +216,14 @@ class Books:
         if closed and lease.get("total_nanousd") != costs:
             yield f"I6 lease {place}: total {lease.get('total_nanousd')}, but its slots cost {costs}"
 
+    def _check_slot(self, key: Place) -> Iterator[str]:
+        slot = self._items[key]
+        state, cost, hold = slot.get("state"), _number(slot, "cost_nanousd"), _number(slot, "hold_nanousd")
+        if state not in STATES or (cost and state != "SETTLED"):
+            yield f"I10 slot {key} is {state} at {cost}"
+        if cost > hold or cost < 0 or hold < 0:
+            yield f"I13 slot {key} costs {cost}, its hold is {hold}"
+
     def _check_rest(self, place: Place) -> Iterator[str]:
         """Yield what is wrong where no lease is OPEN: nothing is leased, and the purses spent what the generations cost."""
         account = place[0]
@@ -239,25 +248,32 @@ def steps(before: Sequence[Item], after: Sequence[Item]) -> list[str]:
 
 def step(touched: Sequence[tuple[Found, Found]]) -> list[str]:
     """Do as `steps`, of what one write touched: each item before and after, empty if there was none."""
+    changes = [(_kind(was or now), was, now) for was, now in touched if was != now]
     barred = {
         (purse.get("account"), purse.get("id"))
         for purse, _ in touched
-        if purse and _kind(purse, {}) == "PURSE" and (purse["state"] != "OPEN" or _number(purse, "owed_nanousd") > 0)
+        if purse and _kind(purse) == "PURSE" and (purse["state"] != "OPEN" or _number(purse, "owed_nanousd") > 0)
     }
-    changes = [(was, now) for was, now in touched if was != now]
-    return [breach for was, now in changes for breach in (*_ends(was, now), *_takes(was, now, barred), *_counts(was, now))]
+    found: list[str] = []
+    for kind, was, now in changes:
+        found += _ends(kind, was, now)
+        if kind in {"LEASE", "WINDOW"}:
+            found += _takes(kind, was, now, barred)
+        elif kind in ENTRIES:
+            found += _counts(was, now)
+    return found
 
 
 def _by_key(items: Sequence[Item]) -> dict[Place, Found]:
     return {(str(item["pk"]), str(item["sk"])): item for item in items if str(item["pk"]).startswith("A#")}
 
 
-def _kind(was: Found, now: Found) -> str:
-    return str((was or now)["sk"]).partition("#")[0]
+def _kind(item: Found) -> str:
+    return str(item["sk"]).partition("#")[0]
 
 
-def _ends(was: Found, now: Found) -> Iterator[str]:
-    kind, state = _kind(was, now), was.get("state")
+def _ends(kind: str, was: Found, now: Found) -> Iterator[str]:
+    state = was.get("state")
     if kind == "SLOT" and state in FINAL:
         yield f"I10 slot {was['pk']} {was['sk']} had ended as {state} and became {now}"
     if kind == "LEASE" and state == "CLOSED" and _without(was, NOTED) != _without(now, NOTED):
@@ -266,8 +282,7 @@ def _ends(was: Found, now: Found) -> Iterator[str]:
         yield f"I16 purse {was['pk']} {was['sk']} came back to life"
 
 
-def _takes(was: Found, now: Found, barred: set[tuple[object, object]]) -> Iterator[str]:
-    kind = _kind(was, now)
+def _takes(kind: str, was: Found, now: Found, barred: set[tuple[object, object]]) -> Iterator[str]:
     if kind == "LEASE":
         before = dict(_legs(was))
         for name, amount in _legs(now):
@@ -281,16 +296,16 @@ def _takes(was: Found, now: Found, barred: set[tuple[object, object]]) -> Iterat
 
 def _counts(was: Found, now: Found) -> Iterator[str]:
     left = {"refundable_nanousd"}
-    if was and _kind(was, now) in ENTRIES and _without(was, left) != _without(now, left):
+    if was and _without(was, left) != _without(now, left):
         yield f"I15 {was['pk']} {was['sk']} was counted and then rewritten"
 
 
-def _check_slot(place: Place, number: str, slot: Found) -> Iterator[str]:
-    state, cost, hold = slot.get("state"), _number(slot, "cost_nanousd"), _number(slot, "hold_nanousd")
-    if state not in FINAL | {"OPEN"} or (cost and state != "SETTLED"):
-        yield f"I10 slot {place} {number} is {state} at {cost}"
-    if cost > hold or cost < 0 or hold < 0:
-        yield f"I13 slot {place} {number} costs {cost}, its hold is {hold}"
+def _weight(slot: Found) -> tuple[int, int, int]:
+    """Return what a slot costs, what it takes of its lease, and whether it is OPEN."""
+    cost = _number(slot, "cost_nanousd")
+    if slot.get("state") == "OPEN":
+        return cost, _number(slot, "hold_nanousd"), 1
+    return cost, cost, 0
 
 
 def _without(item: Found, names: set[str]) -> Found:

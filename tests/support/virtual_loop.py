@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from heapq import heappop, heappush
+from itertools import count
 from typing import Any, TypeVar, TypeVarTuple
 
 _Args = TypeVarTuple("_Args")
@@ -80,7 +81,7 @@ class TimersLoop(VirtualLoop):
     def __init__(self) -> None:
         self._soon: deque[_Handle] = deque()
         self._later: list[tuple[float, int, _Handle]] = []
-        self._set = 0
+        self._numbers = count()
         super().__init__()
 
     def call_soon(self, callback: Callable[[*_Args], object], *args: *_Args, context: Context | None = None) -> asyncio.Handle:
@@ -94,7 +95,8 @@ class TimersLoop(VirtualLoop):
     ) -> asyncio.TimerHandle:
         """Let a callback be called after so many seconds."""
         handle = _Handle(callback, args, context)
-        self._wait(self._virtual.now_s + delay, handle)
+        handle._when = when = self._virtual.now_s + delay
+        heappush(self._later, (when, next(self._numbers), handle))
         return handle
 
     def call_at(
@@ -102,13 +104,9 @@ class TimersLoop(VirtualLoop):
     ) -> asyncio.TimerHandle:
         """Let a callback be called at this instant."""
         handle = _Handle(callback, args, context)
-        self._wait(when, handle)
+        handle._when = when
+        heappush(self._later, (when, next(self._numbers), handle))
         return handle
-
-    def _wait(self, when_s: float, handle: _Handle) -> None:
-        handle._when = when_s
-        self._set += 1
-        heappush(self._later, (when_s, self._set, handle))
 
     def _run_once(self) -> None:
         """Do turn after turn until the loop is to stop, in the place of asyncio's own, which does one."""

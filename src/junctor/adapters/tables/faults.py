@@ -23,6 +23,9 @@ class Fault(Enum):
     UNAVAILABLE = "refused: out of order"
 
 
+_NONE = Fault.NONE  # an enum's attribute is dear to Python 3.11
+
+
 class FaultPlan(Struct, frozen=True, kw_only=True):
     """How likely each fault is for one call, and how slow and how stale the store is. Chances sum up to 1 at most.
 
@@ -39,6 +42,9 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
 CALM = FaultPlan()
 """No fault, no latency, nothing stale."""
 
+ROUNDING = 1e-9
+"""More than what taking chances off a roll one by one may lose or gain."""
+
 
 class FaultDice:
     """The seeded dice of one store. `plan` may be replaced at any time, to begin or end the bad weather."""
@@ -47,6 +53,8 @@ class FaultDice:
         self.plan = plan
         self._random = random.Random(seed)  # noqa: S311 - a simulation wants chance that can be repeated
         self._next: deque[Fault] = deque()
+        self._summed = CALM
+        self._none_above = 0.0
 
     def inject(self, *faults: Fault) -> None:
         """Let these befall the next calls, one each, before any chance is drawn."""
@@ -57,6 +65,11 @@ class FaultDice:
         if self._next:
             return self._next.popleft()
         roll = self._random.random()
+        if self.plan is not self._summed:
+            self._summed = self.plan
+            self._none_above = sum(chance for _, chance in self.plan.chances) + ROUNDING
+        if roll > self._none_above:
+            return _NONE
         for fault, chance in self.plan.chances:
             if roll < chance:
                 return fault
@@ -65,7 +78,8 @@ class FaultDice:
 
     def latency_s(self) -> float:
         """Return how long one way takes."""
-        return self._random.uniform(*self.plan.latency_s)
+        shortest, longest = self.plan.latency_s
+        return shortest + (longest - shortest) * self._random.random()
 
     def delay_s(self) -> float:
         """Return how long a delayed write takes."""

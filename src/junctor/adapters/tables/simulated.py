@@ -8,16 +8,15 @@ expired items only when told to. Capacity is counted as DynamoDB does, without i
 
 import asyncio
 import contextlib
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from junctor.adapters.tables.faults import CALM, Fault, FaultDice, FaultPlan
-from junctor.adapters.tables.paging import Place, check_query, cut_page, place_of, start_of, wanted
-from junctor.adapters.tables.rules import decide, decide_all, read_units, transaction_units, write_units, writes_of
+from junctor.adapters.tables.paging import check_query, cut_page, start_of
+from junctor.adapters.tables.rules import decide, decide_all, read_units, transaction_units, write_units
+from junctor.adapters.tables.simulated_shelf import Shelf
 from junctor.adapters.tables.values import (
     TOKEN_LIFE_S,
     check_batch,
@@ -27,16 +26,15 @@ from junctor.adapters.tables.values import (
     copy_item,
     item_size,
     operation_key,
-    table_token,
 )
 from junctor.ports.table import (
     Capacity,
+    Check,
     Condition,
     ConflictError,
     Delete,
     Done,
     Found,
-    IndexSpec,
     Item,
     Key,
     Operation,
@@ -55,76 +53,23 @@ from junctor.ports.table import Change as ItemChange
 
 _Answer = TypeVar("_Answer")
 
-_REFUSALS: dict[Fault, type[StoreError]] = {
+_NO_FAULT = Fault.NONE  # an enum's attribute is dear to Python 3.11
+
+_LOST_READS: dict[Fault, type[StoreError]] = {
     Fault.THROTTLED: ThrottledError,
-    Fault.CONFLICT: ConflictError,
+    Fault.REPLY_LOST: UnavailableError,
+    Fault.DROPPED: UnavailableError,
+    Fault.DELAYED: UnavailableError,
     Fault.UNAVAILABLE: UnavailableError,
 }
 
-
-class _Version(Struct, frozen=True):
-    """An item as it was from an instant on, None if it was not there, and where it lay."""
-
-    since: float
-    item: Item | None
-    places: frozenset[tuple[str, Place]]
-
-
-class _Shelf:
-    """One table's items, with as much of their past as an eventual read may show. No item on it is ever changed, but replaced.
-
-    `_places` keeps in order where each item lies or lay, by the index's name (empty for the table itself) and the partition.
-    """
-
-    def __init__(self, spec: TableSpec) -> None:
-        self._indexes = (None, *spec.indexes)
-        self._versions: dict[Key, list[_Version]] = {}
-        self._places: dict[tuple[str, str], list[Place]] = {}
-
-    def read(self, key: Key, instant: float) -> Item | None:
-        """Return the item as it was at this instant."""
-        for version in reversed(self._versions.get(key, ())):
-            if version.since <= instant:
-                return version.item
-        return None
-
-    def write(self, key: Key, item: Item | None, now: float, forget_before: float) -> None:
-        """Make this the item from now on, and forget what no read can show any more."""
-        versions = self._versions.setdefault(key, [])
-        before = frozenset[tuple[str, Place]]().union(*[version.places for version in versions])
-        versions.append(_Version(now, item, self._places_of(item)))
-        while len(versions) > 1 and versions[1].since <= forget_before:
-            del versions[0]
-        after = frozenset[tuple[str, Place]]().union(*[version.places for version in versions])
-        for name, place in after - before:
-            insort(self._places.setdefault((name, place[0]), []), place)
-        for name, place in before - after:
-            self._places[name, place[0]].remove(place)
-        if len(versions) == 1 and item is None:
-            del self._versions[key]
-
-    def items(self, instant: float) -> Iterator[tuple[Key, Item]]:
-        """Yield all items as they were at this instant."""
-        for key in self._versions:
-            item = self.read(key, instant)
-            if item is not None:
-                yield key, item
-
-    def rows(self, index: IndexSpec | None, query: Query, instant: float) -> Iterator[tuple[Place, Item]]:
-        """Yield what a query asks for as it was at this instant, in ascending order."""
-        places = self._places.get((query.index or "", query.partition), [])
-        low = query.between[0] if query.between else query.prefix
-        for number in range(bisect_left(places, (query.partition, low)), len(places)):
-            place = places[number]
-            if not wanted(query, place):
-                return
-            item = self.read(Key(*place[-2:]), instant)
-            if item is not None and place_of(index, item) == place:
-                yield place, item
-
-    def _places_of(self, item: Item | None) -> frozenset[tuple[str, Place]]:
-        found = [] if item is None else [(index.name if index else "", place_of(index, item)) for index in self._indexes]
-        return frozenset((name, place) for name, place in found if place is not None)
+_LOST_WRITES: dict[Fault, type[StoreError]] = {
+    Fault.THROTTLED: ThrottledError,
+    Fault.CONFLICT: ConflictError,
+    Fault.UNAVAILABLE: UnavailableError,
+    Fault.DROPPED: UnknownOutcomeError,
+    Fault.DELAYED: UnknownOutcomeError,
+}
 
 
 class SimulatedStore:
@@ -132,8 +77,8 @@ class SimulatedStore:
 
     def __init__(self, seed: int = 0, *, plan: FaultPlan = CALM) -> None:
         self.dice = FaultDice(seed, plan)
-        self._shelves: dict[str, _Shelf] = {}
-        self._tokens: dict[str, tuple[float, Sequence[Operation]]] = {}
+        self._shelves: dict[str, Shelf] = {}
+        self._tokens: dict[tuple[str, str], tuple[float, Sequence[Operation]]] = {}
         self._closed = False
 
     def table(self, spec: TableSpec) -> "SimulatedTable":
@@ -143,7 +88,7 @@ class SimulatedStore:
     async def create(self, specs: Sequence[TableSpec]) -> None:
         """Make the tables that are missing."""
         for spec in specs:
-            self._shelves.setdefault(spec.name, _Shelf(spec))
+            self._shelves.setdefault(spec.name, Shelf(spec))
 
     async def close(self) -> None:
         """Refuse all later calls; what is on its way may still arrive."""
@@ -160,7 +105,7 @@ class SimulatedStore:
             if type(expires_at) is int and expires_at < now_s:
                 self.put(spec, key, None)
 
-    def shelf(self, spec: TableSpec) -> _Shelf:
+    def shelf(self, spec: TableSpec) -> Shelf:
         """Return a table's items. Raises UnavailableError if it was never made."""
         if self._closed or spec.name not in self._shelves:
             raise UnavailableError(f"there is no table {spec.name}")
@@ -171,7 +116,7 @@ class SimulatedStore:
         now = _now()
         self.shelf(spec).write(key, item, now, now - self.dice.plan.stale_s)
 
-    def repeats(self, operations: Sequence[Operation], token: str) -> bool:
+    def repeats(self, operations: Sequence[Operation], token: tuple[str, str]) -> bool:
         """Judge whether a transaction was applied under this token before. Raises ValueError if it was another one."""
         now = _now()
         while self._tokens and self._tokens[oldest := next(iter(self._tokens))][0] <= now:
@@ -182,58 +127,76 @@ class SimulatedStore:
             raise ValueError("a transaction's token was used for other operations")
         return True
 
-    def remember(self, operations: Sequence[Operation], token: str) -> None:
+    def remember(self, operations: Sequence[Operation], token: tuple[str, str]) -> None:
         """Note that a transaction was applied under this token."""
         self._tokens[token] = (_now() + TOKEN_LIFE_S, operations)
 
-    async def read(self, spec: TableSpec, look: Callable[[_Shelf, float], _Answer], *, consistent: bool) -> _Answer:
+    async def read(self, spec: TableSpec, look: Callable[[Shelf, float], _Answer], *, consistent: bool) -> _Answer:
         """Carry a read there and back. `look` is given the items and the instant whose state it may see."""
         fault = self.dice.strike()
-        await asyncio.sleep(self.dice.latency_s())
-        if fault is Fault.THROTTLED:
-            raise ThrottledError("the simulation throttles this read")
-        if fault in (Fault.REPLY_LOST, Fault.DROPPED, Fault.DELAYED, Fault.UNAVAILABLE):
-            raise UnavailableError("the simulation loses this read")
-        answer = look(self.shelf(spec), _now() - (0.0 if consistent else self.dice.age_s()))
-        await asyncio.sleep(self.dice.latency_s())
-        return answer
+        there_s = self.dice.latency_s()
+        if fault is not _NO_FAULT and fault in _LOST_READS:
+            await asyncio.sleep(there_s)
+            raise _LOST_READS[fault]("the simulation refuses or loses this read")
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[_Answer] = loop.create_future()
+
+        def arrive() -> None:
+            if heard.done():
+                return
+            try:
+                answer = look(self.shelf(spec), loop.time() - (0.0 if consistent else self.dice.age_s()))
+            except (ValueError, StoreError) as error:
+                heard.set_exception(error)
+            else:
+                self._send_back(loop, heard, answer)
+
+        if there_s > 0.0:
+            loop.call_later(there_s, arrive)
+        else:
+            loop.call_soon(arrive)
+        return await heard
 
     async def write(self, apply: Callable[[], _Answer]) -> _Answer:
         """Carry a write there and back, or let it be lost, delayed or repeated on its way."""
         fault = self.dice.strike()
-        if fault is not Fault.NONE and fault in _REFUSALS:
-            await asyncio.sleep(self.dice.latency_s())
-            raise _REFUSALS[fault]("the simulation refuses this write")
-        if fault is Fault.DROPPED or fault is Fault.DELAYED:
-            if fault is Fault.DELAYED:
-                asyncio.get_running_loop().call_later(self.dice.delay_s(), _apply_unheard, apply)
-            await asyncio.sleep(self.dice.latency_s())
-            raise UnknownOutcomeError("the simulation answers nothing to this write")
-        answer = await self._land(apply)
-        if fault is Fault.DUPLICATED:
-            answer = await self._land(apply)
-        await asyncio.sleep(self.dice.latency_s())
-        if fault is Fault.REPLY_LOST:
-            raise UnknownOutcomeError("the simulation loses the answer to this write")
-        return answer
-
-    async def _land(self, apply: Callable[[], _Answer]) -> _Answer:
-        """Apply a write when it arrives, even if its caller is cancelled meanwhile."""
         loop = asyncio.get_running_loop()
-        arrival: asyncio.Future[_Answer] = loop.create_future()
+        times = 1
+        if fault is not _NO_FAULT:
+            if fault in _LOST_WRITES:
+                if fault is Fault.DELAYED:
+                    loop.call_later(self.dice.delay_s(), _apply_unheard, apply)
+                await asyncio.sleep(self.dice.latency_s())
+                raise _LOST_WRITES[fault]("the simulation refuses this write, or answers nothing")
+            times = 2 if fault is Fault.DUPLICATED else 1
+        heard: asyncio.Future[_Answer] = loop.create_future()
 
-        def arrive() -> None:
+        def arrive(times: int) -> None:  # even if its caller is cancelled meanwhile
             try:
                 answer = apply()
             except (ValueError, StoreError) as error:
-                if not arrival.done():
-                    arrival.set_exception(error)
+                if not heard.done():
+                    heard.set_exception(error)
+                return
+            if heard.done():
+                return
+            if times > 1:
+                loop.call_later(self.dice.latency_s(), arrive, times - 1)
             else:
-                if not arrival.done():
-                    arrival.set_result(answer)
+                self._send_back(loop, heard, answer)
 
-        loop.call_later(self.dice.latency_s(), arrive)
-        return await arrival
+        loop.call_later(self.dice.latency_s(), arrive, times)
+        answer = await heard
+        if fault is not _NO_FAULT and fault is Fault.REPLY_LOST:
+            raise UnknownOutcomeError("the simulation loses the answer to this write")
+        return answer
+
+    def _send_back(self, loop: asyncio.AbstractEventLoop, heard: "asyncio.Future[_Answer]", answer: _Answer) -> None:
+        back_s = self.dice.latency_s()
+        if back_s > 0.0:
+            loop.call_later(back_s, _hear, heard, answer)
+        else:
+            heard.set_result(answer)
 
 
 class SimulatedTable:
@@ -252,7 +215,7 @@ class SimulatedTable:
         """Read one item."""
         check_key(key)
 
-        def look(shelf: _Shelf, instant: float) -> Found:
+        def look(shelf: Shelf, instant: float) -> Found:
             item = shelf.read(key, instant)
             size = 0 if item is None else item_size(item)
             return Found(_copied(item), Capacity(read_units=read_units(size, consistent=consistent)))
@@ -264,7 +227,7 @@ class SimulatedTable:
         index = check_query(self._spec, query)
         start = start_of(index, query)
 
-        def look(shelf: _Shelf, instant: float) -> Page:
+        def look(shelf: Shelf, instant: float) -> Page:
             rows = list(shelf.rows(index, query, instant))
             if query.descending:
                 rows.reverse()
@@ -279,6 +242,10 @@ class SimulatedTable:
         """Write an item if its key is free."""
         return await self._write(PutNew(item))
 
+    def begin_put_new(self, item: Item) -> asyncio.Task[Done | Refused]:
+        """Begin to write an item if its key is free."""
+        return asyncio.get_running_loop().create_task(self.put_new(item))
+
     async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[ItemChange]) -> Done | Refused:
         """Change one item if all conditions hold."""
         return await self._write(Update(key, tuple(conditions), tuple(changes)))
@@ -290,16 +257,19 @@ class SimulatedTable:
     async def transact(self, operations: Sequence[Operation], token: str) -> Done | Refused:
         """Apply all operations or none."""
         checked = check_transaction(self._spec, operations, token)
-        own_token = table_token(self._spec.name, token)
+        own_token = self._spec.name, token
+        keys = [operation_key(operation) for operation in checked]
 
         def apply() -> Done | Refused:
-            olds = [self._now(operation_key(operation)) for operation in checked]
+            shelf, now = self._store.shelf(self._spec), _now()
+            olds = [shelf.read(key, now) for key in keys]
             if self._store.repeats(checked, own_token):
                 return Done(None, Capacity(read_units=transaction_units(olds, olds)))
             answer, news = decide_all(checked, olds)
             if isinstance(answer, Done):
-                for key, _, new in writes_of(checked, olds, news):
-                    self._store.put(self._spec, key, new)
+                for operation, key, new in zip(checked, keys, news, strict=True):
+                    if not isinstance(operation, Check):
+                        self._store.put(self._spec, key, new)
                 self._store.remember(checked, own_token)
             return _answered(answer)
 
@@ -309,7 +279,7 @@ class SimulatedTable:
         """Read many items, consistently."""
         distinct = dict.fromkeys(check_key(key) for key in keys)
 
-        def look(shelf: _Shelf, instant: float) -> Page:
+        def look(shelf: Shelf, instant: float) -> Page:
             found = [shelf.read(key, instant) for key in distinct]
             units = sum(read_units(0 if item is None else item_size(item), consistent=True) for item in found)
             items = tuple([copy_item(item) for item in found if item is not None])
@@ -348,6 +318,12 @@ class SimulatedTable:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _hear(heard: "asyncio.Future[_Answer]", answer: _Answer) -> None:
+    """Hand an answer to its caller, if he still waits."""
+    if not heard.done():
+        heard.set_result(answer)
 
 
 def _apply_unheard(apply: Callable[[], object]) -> None:

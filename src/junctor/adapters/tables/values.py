@@ -260,19 +260,25 @@ def item_size(item: Item) -> int:
 
 
 def _item_size(item: Item) -> int:
-    return len("".join(item).encode()) + sum(map(_value_size, item.values()))
+    size, texts = 0, list(item)
+    for value in item.values():
+        if type(value) is str:  # most are, and one call measures all of them
+            texts.append(value)
+        else:
+            size += _value_size(value)
+    return size + len("".join(texts).encode())
 
 
 def _value_size(value: Value) -> int:
+    if type(value) is int:
+        digits = len(str(value).rstrip("0"))
+        return (digits + 1) // 2 + 1 if value >= 0 else digits // 2 + 2
     if isinstance(value, str):
         return len(value.encode())
-    if value is None or isinstance(value, bool):
-        return 1
-    if isinstance(value, int):
-        digits = len(str(abs(value)).rstrip("0"))
-        return (digits + 1) // 2 + 1 + (value < 0)
     if isinstance(value, bytes):
         return len(value)
+    if value is None or isinstance(value, int):  # as a bool is
+        return 1
     if isinstance(value, list):
         return 3 + sum(1 + _value_size(part) for part in value)
     return 3 + sum(1 + len(name.encode()) + _value_size(part) for name, part in value.items())
