@@ -12,7 +12,7 @@ from junctor.domain.errors import DeadlineError, JunctorError, LedgerUnavailable
 from junctor.ledger.holding import Holding
 from junctor.ports.telemetry import Counter
 from junctor.usecases import settle
-from junctor.usecases.deadlines import Deadlines
+from junctor.usecases.deadlines import GRAIN_S, Deadlines
 from junctor.usecases.services import Services
 from tests.support.virtual_loop import run_virtual
 
@@ -113,6 +113,47 @@ def test_work_ends_once_whoever_ends_it() -> None:
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
+
+    play(scenario())
+
+
+def test_a_crowd_of_deadlines_costs_a_hundred_looks_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that hangs would hold up the loop as well: each call's end would cost a look at all calls."""
+
+    async def scenario() -> None:
+        deadlines, crowd, seconds = Deadlines(), 1_000, 2.0
+        rings, ring = 0, deadlines._ring
+
+        def counted(loop: asyncio.AbstractEventLoop) -> None:
+            nonlocal rings
+            rings += 1
+            ring(loop)
+
+        monkeypatch.setattr(deadlines, "_ring", counted)
+        began = [working(deadlines, 1.0 + seconds * number / crowd, FOREVER_S) for number in range(crowd)]
+        told = await asyncio.gather(*began)
+        assert all(how.startswith("ran out") for how in told)
+        assert rings < 1.1 * seconds / GRAIN_S
+        late = [float(how.rpartition(" ")[2]) - 1.0 - seconds * number / crowd for number, how in enumerate(told)]
+        assert max(late) < 0.05 + 2 * GRAIN_S
+
+    play(scenario())
+
+
+def test_a_timer_that_rings_early_is_believed() -> None:
+    """The loop would turn as fast as it can until the clock has come to the instant, at each deadline."""
+
+    async def scenario() -> None:
+        loop, deadlines = asyncio.get_running_loop(), Deadlines()
+        task = loop.create_task(working(deadlines, 2.0, FOREVER_S))
+        await asyncio.sleep(2.0 - 0.0005)
+        timer = deadlines._timer
+        assert timer is not None
+        timer.cancel()
+        deadlines._ring(loop)
+        assert await task == "ran out at 2.0"
+        assert loop.time() < 2.0
+        assert deadlines._timer is None
 
     play(scenario())
 

@@ -203,6 +203,32 @@ class Play:
         assert not self._waiting or (room == 0 and not self._fenced)
 
 
+def test_a_task_whose_turn_has_come_is_not_overtaken() -> None:
+    """A named call, whose slot a task writes, would wait for ever where writes end many at a time, as others stand there."""
+
+    async def scenario(lease: HeldLease, clock: LoopClock) -> None:
+        slots = [await lease.take(clock) for _ in range(WIDTH)]
+        waiter, leaver = asyncio.create_task(lease.take(clock)), asyncio.create_task(lease.take(clock))
+        await settle_down()
+        told: list[Slot | None] = []
+        for _ in range(2 * WIDTH):
+            lease.wait(lambda: told.append(lease.slot_at_hand(clock.now_ms())))
+        for slot in slots:
+            assert slot is not None
+            lease.acknowledge(slot)
+        assert told == [Slot("A", "L", WIDTH + number) for number in range(WIDTH - 2)]
+        assert lease.slot_at_hand(clock.now_ms()) is None  # nor may one who comes only now
+        leaver.cancel()
+        await settle_down()
+        assert await waiter == Slot("A", "L", 2 * WIDTH - 2)
+        assert told[-1] == Slot("A", "L", 2 * WIDTH - 1)  # what the other left went to the next
+        assert len(told) == WIDTH - 1
+        lease.fence()
+        assert told[WIDTH - 1 :] == [None] * (WIDTH + 1)
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("width", [1, 2, 16])
 def test_the_window_holds_and_nobody_is_forgotten(width: int) -> None:
     """Some order of acknowledging and leaving would break the window, or leave a caller waiting although there is room."""

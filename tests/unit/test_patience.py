@@ -130,3 +130,46 @@ def test_what_came_as_the_wait_ran_out_is_no_cancellation() -> None:
                 await asyncio.sleep(100)
 
     play(scenario())
+
+
+class Looked(dict[Any, Any]):
+    """Waits that count how many of them are looked at."""
+
+    count = 0
+
+    def items(self) -> Any:
+        """Count what is taken."""
+        for item in super().items():
+            self.count += 1
+            yield item
+
+
+def test_a_crowd_that_runs_out_is_looked_at_once_each() -> None:
+    """A store that hangs would hold up the loop as well: each end would cost a look at everybody who waits."""
+
+    async def scenario() -> None:
+        patience, crowd = Patience(LONG_S), 300
+        patience._waits = looked = Looked()
+        told = await asyncio.gather(*(waiting(patience, 100.0, after_s=0.005 * number) for number in range(crowd)))
+        assert all(how.startswith("ran out") for how in told)
+        assert looked.count < 3 * crowd
+
+    play(scenario())
+
+
+def test_a_timer_that_rings_early_is_believed() -> None:
+    """The loop would turn as fast as it can until the clock has come to the instant, at the end of each wait."""
+
+    async def scenario() -> None:
+        loop, patience = asyncio.get_running_loop(), Patience(LONG_S)
+        task = loop.create_task(waiting(patience, 100.0))
+        await asyncio.sleep(LONG_S - 0.0005)
+        timer = patience._timer
+        assert timer is not None
+        timer.cancel()
+        patience._ring(LONG_S, loop)
+        assert await task == "ran out at 2.0"
+        assert loop.time() < LONG_S
+        assert patience._timer is None
+
+    play(scenario())

@@ -16,6 +16,7 @@ from junctor.ledger.credits import Booking
 from junctor.ledger.scope import LEASE_LIFE_MS
 from junctor.ledger.scopes import FORGET_S, IDLE_S, TIDY_S
 from junctor.ledger.sizing import TRAFFIC_S
+from junctor.ledger.standing import FRESH_S
 from junctor.ports.table import StoreError, UnavailableError
 from junctor.ports.telemetry import Counter
 from junctor.records import keys, windows
@@ -492,6 +493,24 @@ def test_a_stream_that_leaves_while_it_waits_for_more_leaves_nothing(wait_s: flo
         await world.ledger.settle(hold, settled(1, HOLD))
         await world.ledger.settle(other, settled(1, HOLD))
         assert world.purse().leased_nanousd == 0
+
+    play(scenario)
+
+
+def test_a_lease_does_not_grow_for_a_call_that_found_room_while_the_account_was_read() -> None:
+    """A call would be refused by a bug, or a stream break, because another one ended at that moment and left it room."""
+
+    async def scenario(world: World) -> None:
+        await world.credit(100 * HOLD)
+        first = await world.ledger.hold(call(), plan(HOLD))
+        world.store.dice.plan = FaultPlan(latency_s=(3.0, 3.0))
+        await asyncio.sleep(FRESH_S)  # nothing is known any more that is fresh
+        second = asyncio.create_task(world.ledger.hold(call(), plan(HOLD)))
+        await asyncio.sleep(0)
+        world.store.dice.plan = CALM
+        assert (await world.ledger.settle(first, settled(1, 0))).cost_nanousd == 0
+        assert not second.done()
+        assert (await world.ledger.settle(await second, settled(1, HOLD))).cost_nanousd == HOLD
 
     play(scenario)
 

@@ -36,6 +36,7 @@ class HeldLease:
         self._next = 0
         self._unacknowledged: dict[int, None] = {}
         self._waiting: deque[Callable[[], None]] = deque()
+        self._promised = 0
 
     def usable(self, now_ms: int) -> bool:
         """Tell whether a new slot may be opened in it."""
@@ -102,7 +103,8 @@ class HeldLease:
         lease, number, on_their_way = self.lease, self._next, self._unacknowledged
         if self.fenced or now_ms > lease.until_ms or number > SLOT_NUMBER_MAX:
             return None
-        if on_their_way and number - next(iter(on_their_way)) >= lease.width:
+        oldest = next(iter(on_their_way)) if on_their_way else number
+        if number - oldest + self._promised >= lease.width:
             return None
         self._next = number + 1
         on_their_way[number] = None
@@ -140,14 +142,16 @@ class HeldLease:
 
     def _room(self) -> int:
         oldest = next(iter(self._unacknowledged), self._next)
-        return self.lease.width - (self._next - oldest)
+        return self.lease.width - (self._next - oldest) - self._promised
 
     async def _wait(self) -> None:
+        """Wait in the queue. A task goes on a little after it is told: until then its room is promised, and nobody else's."""
         future = asyncio.get_running_loop().create_future()
 
         def tell() -> None:
             if not future.done():
                 future.set_result(None)
+                self._promised += 1
 
         self.wait(tell)
         try:
@@ -155,9 +159,12 @@ class HeldLease:
         except asyncio.CancelledError:
             if tell in self._waiting:
                 self._waiting.remove(tell)
-            else:
-                self._wake()  # it was told, and tells the next one
+                raise
+            if not future.cancelled():
+                self._promised -= 1
+            self._wake()  # it was told, and tells the next one
             raise
+        self._promised -= 1
 
     def _wake(self) -> None:
         room = len(self._waiting) if self.fenced else self._room()

@@ -30,7 +30,7 @@ class Patience:
         at_s = loop.time() + self._seconds
         self._waits[task] = at_s, task.cancelling()
         if self._timer is None:
-            self._timer = loop.call_at(at_s, self._ring, loop)
+            self._timer = loop.call_at(at_s, self._ring, at_s, loop)
         return task
 
     def ran_out(self, task: "asyncio.Task[Any]") -> bool:
@@ -44,12 +44,16 @@ class Patience:
             task.uncancel()  # what it awaited had another answer to that
         return self._waits.pop(task, _OVER)[0]
 
-    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, now_s = None, loop.time()
-        for task, (at_s, cancelling) in tuple(self._waits.items()):
-            if at_s > now_s:
-                self._timer = loop.call_at(at_s, self._ring, loop)
-                return
+    def _ring(self, set_for_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        due_s = max(loop.time(), set_for_s)  # a timer may ring a little early: set again, it would ring at once, and in vain
+        due: list[tuple[asyncio.Task[Any], int]] = []
+        for task, (at_s, cancelling) in self._waits.items():
+            if at_s > due_s:
+                self._timer = loop.call_at(at_s, self._ring, at_s, loop)
+                break
+            due.append((task, cancelling))
+        for task, cancelling in due:
             del self._waits[task]
             self._ran_out[task] = cancelling
             task.cancel()

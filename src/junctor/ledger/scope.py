@@ -266,6 +266,8 @@ class Scope:
 
     async def _grow(self, held: HeldLease, waiting: _Waiting, standing: Standing, *, modest: bool) -> Shortfall | None:
         needed = waiting.amount - held.free_nanousd
+        if needed <= 0:
+            return None  # other calls in it ended while the account was read
         now_ms, until_ms = self._clock.now_ms(), held.lease.until_ms
         lasting = [purse for purse in standing.usable(now_ms) if purse.expires_at_ms is None or until_ms <= purse.expires_at_ms]
         modest = modest or held is not self.current

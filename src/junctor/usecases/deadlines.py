@@ -1,14 +1,19 @@
 """When is a call's time up? What asyncio.timeout does, with one timer for all calls under way, as a timer for each is dear.
 
 Calls have deadlines of their own. The timer rings at the soonest of those that were under way when it was set; a call that has
-ended by then has left, so it is set for the next one, and hardly ever rings in vain.
+ended by then has left, so it is set for the next one, and hardly ever rings in vain. It goes over all calls under way then, so
+it rings a hundred times a second at most, however many of them run out: a call is told that much late at the latest.
 
-Invariant: while calls are under way, the timer is set for the soonest deadline among them, or for an earlier instant.
+Invariant: while calls are under way, the timer is set for the grain after the soonest deadline among them, or an earlier one.
 """
 
 import asyncio
+import math
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
+
+GRAIN_S: Final = 0.01
+"""How far apart the instants are at which the timer may ring."""
 
 
 class Deadline:
@@ -62,14 +67,18 @@ class Deadlines:
         return Deadline(task, at_s, self._under_way)
 
     def _ring_at(self, at_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        at_s = max(math.ceil(at_s / GRAIN_S) * GRAIN_S, at_s)  # which may come out a little less
         if self._timer is not None:
+            if at_s >= self._rings_at_s:
+                return
             self._timer.cancel()
         self._rings_at_s = at_s
         self._timer = loop.call_at(at_s, self._ring, loop)
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, now_s = None, loop.time()
-        for deadline in [found for found in self._under_way if found.at_s <= now_s]:
+        self._timer = None
+        due_s = max(loop.time(), self._rings_at_s)  # a timer may ring a little early: set again, it would ring in vain
+        for deadline in [found for found in self._under_way if found.at_s <= due_s]:
             deadline.run_out()
         if self._under_way:
             self._ring_at(min(found.at_s for found in self._under_way), loop)
