@@ -425,12 +425,39 @@ async def test_a_lone_write_whose_fate_is_unknown_is_told_so(raised: Exception, 
         await worker.close()
 
 
+async def test_a_lone_write_after_a_rollback_that_failed_is_no_success(tmp_path: Path) -> None:
+    """A slot would be acknowledged, and be gone: it was written in a transaction that nobody commits."""
+    failing = _NoMemory("ROLLBACK", tmp_path / "store.sqlite3")
+    worker = WritingWorker("test", failing, lambda: None)  # type: ignore[arg-type] # as much of one as is used
+
+    def fail(writing: sqlite3.Connection) -> int:
+        writing.execute("DELETE FROM written")
+        raise MemoryError
+
+    def add(writing: sqlite3.Connection) -> int:
+        return writing.execute("INSERT INTO written VALUES (1)").rowcount
+
+    async with asyncio.timeout(PATIENCE_S):
+        await worker.call(lambda writing: writing.execute("CREATE TABLE written (n)").rowcount)
+        with pytest.raises(UnavailableError):
+            await worker.call(fail)
+        with pytest.raises(UnavailableError):
+            await worker.write(add, add)
+        failing.statement = ""
+        with pytest.raises(UnavailableError):
+            await worker.write(add, add)
+        assert await worker.write(add, add) == 1
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite3")) as other:
+            assert other.execute("SELECT n FROM written").fetchall() == [(1,)]
+        await worker.close()
+
+
 class _NoMemory:
     """A connection for which there is no memory at one statement: Python says so by another error than SQLite's."""
 
-    def __init__(self, statement: str) -> None:
-        self._statement = statement
-        self.real = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    def __init__(self, statement: str, path: Path | str = ":memory:") -> None:
+        self.statement = statement
+        self.real = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.total_changes = 0
 
     @property
@@ -440,7 +467,7 @@ class _NoMemory:
 
     def execute(self, statement: str) -> sqlite3.Cursor:
         """Run a statement, or have no memory for it."""
-        if statement == self._statement:
+        if statement == self.statement:
             raise MemoryError
         return self.real.execute(statement)
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import cast
 
 import pytest
@@ -261,6 +261,31 @@ async def test_what_comes_before_a_question_is_not_its_answer(early: bytes) -> N
         with pytest.raises(NeverSentError):
             connection.ask(REQUEST)
         assert theirs.recv(1_000) == b""
+
+
+async def test_a_connection_whose_request_was_not_read_to_its_end_is_not_used_again() -> None:
+    """What is asked next would stand behind megabytes that nobody reads, and be called unknown though it never left."""
+    connections: list[asyncio.StreamWriter] = []
+    refusal = b"HTTP/1.1 413 No\r\ncontent-length: 2\r\n\r\n{}"
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        with suppress(asyncio.IncompleteReadError):
+            while b"length: 0\r" in await reader.readuntil(b"\r\n\r\n"):
+                writer.write(refusal)
+            writer.write(refusal)
+        await over.wait()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        target = Target("127.0.0.1", server.sockets[0].getsockname()[1], None)
+        pool = Pool(Limits(), connect_s=PATIENCE_S, answer_s=PATIENCE_S / 2)
+        large = b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % (2**24) + bytes(2**24)
+        assert [(await pool.ask(target, request)).status for request in (large, REQUEST, REQUEST)] == [413] * 3
+        assert len(connections) == 2
+        await pool.close()
+        over.set()
 
 
 def test_each_has_its_own_time() -> None:

@@ -417,7 +417,9 @@ async def test_a_clock_that_goes_wrong_is_mended_once() -> None:
     async with ScriptedUpstream(late, GOOD) as upstream, sending(upstream.base_url) as send:
         assert [await send(), await send()] == [ANSWER] * 2
         assert [request.headers["x-amz-date"][9:13] for request in upstream.requests] == ["1600", "1700", "1700"]
-    for script in (late, complaint("InvalidSignatureException"), complaint("InvalidSignatureException", date="nonsense")):
+    dates = ("nonsense", "1 Jan 99999999999999999999 00:00:00 GMT")
+    undated = [complaint("InvalidSignatureException"), *(complaint("InvalidSignatureException", date=date) for date in dates)]
+    for script in (late, *undated):
         async with ScriptedUpstream(script) as upstream, sending(upstream.base_url) as send:
             for _ in range(2):
                 with pytest.raises(ComplaintError):

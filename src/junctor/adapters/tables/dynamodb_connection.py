@@ -15,6 +15,11 @@ from typing import cast
 from junctor.adapters.tables.dynamodb_http import Reading, Reply
 from junctor.adapters.tables.dynamodb_sender import UNREACHABLE, NeverSentError, UnansweredError
 
+LARGE_BYTES = 64 * 1024
+"""A longer request may be refused by one who has not read it: then he may read no more, neither its rest nor the next one."""
+
+_OK = 200
+
 
 class Connection(asyncio.Protocol):
     """A connection, for one exchange after the other."""
@@ -28,6 +33,7 @@ class Connection(asyncio.Protocol):
         self._ended = ended
         self._reading: Reading | None = None
         self._awaited: asyncio.Future[Reply] | None = None
+        self._large = False
         self.fit = False
         """Whether it is open, and what came on it was whole: as far as the event loop knows."""
         self._look: Callable[[int], list[tuple[int, int]]] | None = None
@@ -41,6 +47,7 @@ class Connection(asyncio.Protocol):
         if not self.fit:
             raise NeverSentError(UNREACHABLE)
         self._reading = Reading(self._bytes_max)
+        self._large = len(request) > LARGE_BYTES
         self._awaited = awaited = self._loop.create_future()
         self._transport.write(request)
         return awaited
@@ -96,7 +103,7 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, reply: Reply) -> None:
         awaited, self._awaited, self._reading = self._awaited, None, None
-        self.fit = not reply.last
+        self.fit = not reply.last and (reply.status == _OK or not self._large)
         if awaited is not None and not awaited.done():
             awaited.set_result(reply)
 

@@ -115,7 +115,7 @@ def _server_ms(date: str) -> int | None:
     """Return what time DynamoDB says that it is, None if it says nothing."""
     try:
         return int(email.utils.parsedate_to_datetime(date).timestamp() * 1000)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

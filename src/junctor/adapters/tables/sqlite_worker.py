@@ -152,7 +152,8 @@ class WritingWorker(Worker):
     def _alone(self, connection: sqlite3.Connection, job: _Job) -> object:
         """Try to do some work by one statement, and return its answer or its exception; None if it is still to be done."""
         _, _, arguments, alone = job
-        if alone is None:
+        # Where a rollback has failed, a transaction is open still: what is written in it is not on disk.
+        if alone is None or connection.in_transaction:
             return None
         try:
             return alone(connection, *arguments)
