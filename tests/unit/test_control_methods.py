@@ -1,12 +1,20 @@
 """Every method of the control plane, and whose keys may call it: what has no row here is not served."""
 
+import asyncio
+
+import pytest
 from google.protobuf.message import Message
 
 from junctor.adapters.system.ambient import SystemClock
 from junctor.adapters.tables.simulated import SimulatedStore
 from junctor.domain.account import KeyScope
+from junctor.domain.errors import DeadlineError
+from junctor.doors.rpc.control import DEADLINE_DEFAULT_S
+from junctor.records.tables import CORE
 from junctor.v1 import account_service_pb2 as pb
-from tests.support.control_plane import all_methods
+from tests.support.control_plane import ControlPlane, all_methods
+from tests.support.doors import at_hand
+from tests.support.virtual_loop import run_virtual
 
 OPERATORS = {KeyScope.OPERATOR}
 MANAGERS = {KeyScope.OPERATOR, KeyScope.MANAGEMENT}
@@ -60,3 +68,23 @@ def test_every_row_takes_its_own_request() -> None:
         row = all_methods(SimulatedStore(), SystemClock())[method.name]
         assert issubclass(row.request, Message)
         assert row.request.DESCRIPTOR is method.input_type
+
+
+def test_what_comes_after_its_deadline_is_not_begun() -> None:
+    """A change would be made of which its caller is told that the time for it was over."""
+
+    async def late(_account: str) -> bytes:
+        await asyncio.sleep(DEADLINE_DEFAULT_S + 1)
+        return pb.CreateOrganisationRequest(name="late").SerializeToString()
+
+    async def scenario() -> None:
+        plane = ControlPlane()
+        await plane.store.create([CORE])
+        key = await plane.accounts.create_api_key("", "operator", KeyScope.OPERATOR)
+        with pytest.raises(DeadlineError) as caught:
+            await plane.rpc.call("CreateOrganisation", late, key, None)
+        assert caught.value.metadata == {"stage": "receipt"}
+        found = await plane.rpc.call("ListOrganisations", at_hand(b""), key, None)
+        assert found == pb.ListOrganisationsResponse()
+
+    run_virtual(scenario())

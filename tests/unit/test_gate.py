@@ -78,6 +78,21 @@ def test_who_does_not_send_makes_room() -> None:
     run(scenario)
 
 
+def test_who_comes_takes_the_room_of_who_has_most_of_it() -> None:
+    """One account whose requests are never whole would have the slow ones of all others ended for everybody who comes."""
+
+    async def scenario() -> None:
+        gate = new_gate(Bounds(calls_max=5))
+        two = [asyncio.create_task(outcomes(call(gate, sends_s=10, account="two"))) for _ in range(4)]
+        await asyncio.sleep(0.5 * ARRIVING_S)
+        one = asyncio.create_task(outcomes(call(gate, sends_s=10, account="one")))
+        await asyncio.sleep(2 * ARRIVING_S)
+        assert await outcomes(call(gate), call(gate), call(gate)) == ["OK"] * 3
+        assert [await each for each in (one, *two)] == [["OK"]] * 2 + [["OVERLOADED"]] * 3
+
+    run(scenario)
+
+
 def test_who_has_sent_keeps_his_room() -> None:
     """A long answer would be thrown away for whoever comes after it."""
 
@@ -221,7 +236,7 @@ def test_requests_that_are_late_take_memory() -> None:
 
     async def scenario() -> None:
         gate = new_gate(SLOW)
-        assert await slow(gate, 5) == ["OVERLOADED"] * 3 + ["OK"] * 2
+        assert await slow(gate, 5) == ["OK"] * 2 + ["OVERLOADED"] * 3
         assert asyncio.get_running_loop().time() == 30
         assert await slow(gate, 5, sends_s=ARRIVING_S / 2) == ["OK"] * 5, "they are in time"
 
@@ -261,7 +276,7 @@ def test_late_requests_make_room_for_those_that_are_there() -> None:
         await asyncio.sleep(2 * ARRIVING_S)
         assert await outcomes(call(gate, 18, takes_s=1)) == ["OK"]
         assert await outcomes(call(gate, 50, takes_s=1)) == ["OK"]
-        assert list(await late) == [["OVERLOADED"], ["OK"]], "the oldest, and no more than had to"
+        assert list(await late) == [["OK"], ["OVERLOADED"]], "the one that came last, and no more than had to"
 
     run(scenario)
 
@@ -290,7 +305,21 @@ def test_who_has_most_on_their_way_make_room_first() -> None:
         await asyncio.sleep(ARRIVING_S / 2)
         two = asyncio.create_task(slow(gate, 4, "two"))
         assert await one == ["OK"]
-        assert await two == ["OVERLOADED"] * 3 + ["OK"]
+        assert await two == ["OK"] + ["OVERLOADED"] * 3
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("bounds", "room"), [(SLOW, 2), (Bounds(calls_max=6), 6)], ids=["memory", "calls"])
+def test_some_slow_requests_arrive_however_many_come(bounds: Bounds, room: int) -> None:
+    """Where more come slowly than there is room for, each would be ended for those behind it, and none would ever be whole."""
+
+    async def scenario() -> None:
+        gate, coming = new_gate(bounds), []
+        for _ in range(40):
+            coming.append(asyncio.create_task(outcomes(call(gate, 9, sends_s=10 * ARRIVING_S, takes_s=0))))
+            await asyncio.sleep(ARRIVING_S)
+        assert [await each for each in coming].count(["OK"]) >= 2 * room, "not only those behind whom nobody comes"
 
     run(scenario)
 
@@ -300,7 +329,7 @@ def test_a_late_request_that_is_alone_may_come() -> None:
 
     async def scenario() -> None:
         gate = new_gate(Bounds(memory_max=10, request_max=1000))
-        assert await slow(gate, 2) == ["OVERLOADED", "OK"]
+        assert await slow(gate, 2) == ["OK", "OVERLOADED"]
         late = asyncio.create_task(slow(gate, 1))
         await asyncio.sleep(2 * ARRIVING_S)
         assert await outcomes(call(gate)) == ["OK"]

@@ -1,8 +1,8 @@
 """A service of the control plane, proto in and proto out: the same for every protocol that carries protos, and every method.
 
 A method has a row or is not served. A call is authenticated before its request is asked for, its key's scope must be in the
-row, unknown fields are refused, and the row's code runs in what time the caller grants. What is raised is always a
-JunctorError.
+row, unknown fields are refused, and the row's code runs in what time the caller grants, less what his request took to come: one
+that comes later is not begun. What is raised is always a JunctorError.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -46,7 +46,7 @@ class ControlRpc:
             until = deadline(timeout_s, DEADLINE_DEFAULT_S, DEADLINE_MAX_S)
             actor = await within(until, "admission", self._admission.admit_actor(api_key, method.scopes))
             trail.caller = actor
-            request = parse(method.request, await read(actor.account))
+            request = parse(method.request, await within(until, "receipt", read(actor.account)))
             return await within(until, "store", told(method.handle(actor, request)))
 
 

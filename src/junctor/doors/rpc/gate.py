@@ -12,7 +12,7 @@ for one sends no other call, so that the server can stop while nothing is on its
 """
 
 import asyncio
-from collections import deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from enum import Enum
@@ -79,6 +79,7 @@ class Gate:
         self._tell = tell
         self._visits: set[Visit] = set()
         self._arriving: dict[Visit, str] = {}
+        self._to_go: list[Visit] | None = None
         self._memory = 0
         self._closed = False
         self._came_at = float("-inf")
@@ -103,14 +104,14 @@ class Gate:
             OverloadedError: as many calls are under way as may be.
         """
         loop = asyncio.get_running_loop()
-        self._came_at = now = loop.time()
+        self._came_at = loop.time()
         if self._closed:
             raise self._draining()
         if len(self._visits) >= self._bounds.calls_max:
-            oldest = next(iter(self._arriving), None)
-            if oldest is None or not oldest.late(now):
+            late = self._next_to_go()
+            if late is None:
                 raise self._overloaded("calls")
-            self._give_up(oldest, Cut.CROWDED)
+            self._give_up(late, Cut.CROWDED)
         if not self._looking:
             self._looking = True
             loop.call_later(self._bounds.patience_s / LOOKS, self._look)
@@ -151,11 +152,10 @@ class Gate:
             self._memory -= visit.memory
             visit.memory = 0
         if self._memory and self._memory + memory > self._bounds.memory_max:
-            late = self._late()
-            others = self._memory - sum(each.memory for each in late)
+            others = self._memory - sum(each.memory for each in self._late())
             if others and others + memory > self._bounds.memory_max:
                 raise self._overloaded("memory")
-            self._make_room(memory, late)
+            self._make_room(memory)
         self._memory += memory
         visit.memory = memory
 
@@ -233,7 +233,8 @@ class Gate:
             elif visit.late(now) and not visit.memory:
                 visit.memory = self._bounds.request_max
                 self._memory += visit.memory
-        self._make_room(0, self._late())
+        self._to_go = None
+        self._make_room(0)
         self._weighing = bool(self._arriving)
         if self._weighing:
             loop.call_later(WEIGH_EVERY_S, self._weigh)
@@ -242,20 +243,34 @@ class Gate:
         """Return the late requests that are counted, in the order in which they were asked for."""
         return list(takewhile(attrgetter("memory"), self._arriving))
 
-    def _make_room(self, memory: int, late: "list[Visit]") -> None:
-        """End late requests until so much memory is free: of the account that has most of them, the oldest first.
+    def _make_room(self, memory: int) -> None:
+        """End late requests until so much memory is free.
 
         Where nothing else takes memory and no more is wanted, one stays, or a request that is alone would never be taken.
         """
-        by_account: dict[str, deque[Visit]] = {}
-        for visit in late:
-            by_account.setdefault(self._arriving[visit], deque()).append(visit)
         most = self._bounds.memory_max if memory else max(self._bounds.memory_max, self._bounds.request_max)
-        while by_account and self._memory + memory > most:
-            account = max(by_account, key=lambda name: len(by_account[name]))
-            self._give_up(by_account[account].popleft(), Cut.WEIGHTY)
-            if not by_account[account]:
-                del by_account[account]
+        while self._memory + memory > most and (late := self._next_to_go()) is not None:
+            self._give_up(late, Cut.WEIGHTY)
+
+    def _next_to_go(self) -> "Visit | None":
+        """Return the late request that makes room first, None if none is: of the account with most, the one that came last.
+
+        Whoever came first is the nearest to his end: were he the one to go, none would be whole where more come than there is
+        room for. The order is found once for each look at what is late, as a crowd asks for it at each call.
+        """
+        if self._to_go is None:
+            places: Counter[str] = Counter()
+            ranked: list[tuple[int, int, Visit]] = []
+            for number, visit in enumerate(self._late()):
+                account = self._arriving[visit]
+                places[account] += 1
+                ranked.append((places[account], number, visit))
+            self._to_go = [visit for _, _, visit in sorted(ranked)]
+        while self._to_go:
+            visit = self._to_go.pop()
+            if visit in self._arriving:
+                return visit
+        return None
 
     def _give_up(self, visit: "Visit", cut: Cut) -> None:
         """End a call whose request is on its way; its room in memory is free at once."""
