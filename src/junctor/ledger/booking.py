@@ -50,23 +50,22 @@ class Bookings:
         self._terms = terms
         self._scopes = scopes
 
-    def at_hand(self, call: Call, plan: Plan) -> Holding | None:
-        """Set aside what a call may cost, if a lease with room is held; None: `book` may have to wait for it."""
+    def begin(self, call: Call, plan: Plan) -> Holding:
+        """Work out what a call may cost, and set it aside if a lease with room is held; if not, that is left to `book`."""
         clock = self._tools.clock
         at_ms, now_s = clock.now_ms(), clock.monotonic_s()
         ceiling = ceilings.of(call.spec, plan.candidates, at_ms, self._terms.output_hold_tokens)
         amount = ceiling.hold_nanousd
+        holding = Holding(call, plan, ceiling, at_ms)
         scope = self._scopes.known(call.caller, now_s, free_of_charge=amount == 0)
-        held = scope.room_at_hand(amount, at_ms, now_s) if scope is not None else None
-        if scope is None or held is None:
-            return None
-        holding = Holding(call, plan, ceiling, at_ms, scope)
-        holding.held = held
-        if ceiling.open_nanousd > amount:
-            holding.output_cap = self._output_cap(holding)
+        if scope is not None:
+            holding.scope = scope
+            holding.held = scope.room_at_hand(amount, at_ms, now_s)
+            if holding.held is not None and ceiling.open_nanousd > amount:
+                holding.output_cap = self._output_cap(holding)
         return holding
 
-    async def book(self, call: Call, plan: Plan) -> Holding:
+    async def book(self, holding: Holding) -> None:
         """Set aside what a call may cost, in a lease that may have to be taken for it.
 
         Raises:
@@ -75,15 +74,12 @@ class Bookings:
             RequestIdReusedError, RequestInProgressError, RequestCompletedError: so too, but the request is known.
             LedgerUnavailableError: the store does not answer.
         """
-        clock = self._tools.clock
-        at_ms = clock.now_ms()
-        ceiling = ceilings.of(call.spec, plan.candidates, at_ms, self._terms.output_hold_tokens)
+        call, free_of_charge = holding.call, holding.amount_nanousd == 0
         async with asyncio.timeout_at(call.deadline_at):
-            scope = self._scopes.known(call.caller, clock.monotonic_s(), free_of_charge=ceiling.hold_nanousd == 0)
-            holding = Holding(call, plan, ceiling, at_ms, scope or await self._read(call))
+            scope = self._scopes.known(call.caller, self._tools.clock.monotonic_s(), free_of_charge=free_of_charge)
+            holding.scope = scope or await self._read(call)
             await self._with_room(holding)
         holding.output_cap = self._output_cap(holding)
-        return holding
 
     async def _read(self, call: Call) -> Scope:
         try:

@@ -22,8 +22,9 @@ class Holding:
     """What is set aside for a call that began at `at_ms`: how much, and where. `held` is None once that has gone back.
 
     `output_cap`: the most output tokens of each answer to ask a provider for, as the organisation's money might not cover more;
-    None where it covers all that may come. `generation` is the one whose slot is being written, at `key`. `hold` is what is
-    held, None before that is durable, and `error` why there will be no hold; `on_failure` is called when that is known.
+    None where it covers all that may come. `scope` is there once the account is known. `generation` is the one whose slot is
+    being written, at `key`. `hold` is what is held, None before that is durable, and `error` why there will be no hold;
+    `on_failure` is called when that is known.
     """
 
     __slots__ = (
@@ -43,15 +44,15 @@ class Holding:
         "scope",
     )
 
+    scope: Scope
     generation: Generation
     key: Key
 
-    def __init__(self, call: Call, plan: Plan, ceiling: Ceiling, at_ms: int, scope: Scope) -> None:
+    def __init__(self, call: Call, plan: Plan, ceiling: Ceiling, at_ms: int) -> None:
         self.call = call
         self.plan = plan
         self.ceiling = ceiling
         self.at_ms = at_ms
-        self.scope = scope
         self.held: HeldLease | None = None
         self.amount_nanousd = ceiling.hold_nanousd
         self.output_cap: int | None = None

@@ -70,11 +70,12 @@ class Ledger:
             LedgerUnavailableError: the store does not answer; nothing was charged.
             TimeoutError: the call's deadline came first; nothing was charged.
         """
-        holding = self.begin_at_hand(call, plan)
-        if holding is not None:
-            return holding
-        holding = await self._bookings.book(call, plan)
-        self._begin(holding, self._clock.now_ms())
+        holding = self._bookings.begin(call, plan)
+        now_ms = holding.at_ms
+        if holding.held is None:
+            await self._bookings.book(holding)
+            now_ms = self._clock.now_ms()
+        self._begin(holding, now_ms)
         if call.request_id is not None:
             try:
                 await holding.ready(call.deadline_at)
@@ -83,13 +84,6 @@ class Ledger:
             except BaseException:
                 self.abandon_later(holding, VOID)
                 raise
-        return holding
-
-    def begin_at_hand(self, call: Call, plan: Plan) -> Holding | None:
-        """Do as `begin` where nothing is to be waited for, as with nearly every call; None where something may be."""
-        holding = self._bookings.at_hand(call, plan) if call.request_id is None else None
-        if holding is not None:
-            self._begin(holding, holding.at_ms)
         return holding
 
     async def hold(self, call: Call, plan: Plan) -> Hold:

@@ -74,7 +74,7 @@ async def begin(services: Services, call: Call, plan: Plan, trail: Trail) -> tup
         JunctorError: as Ledger.begin; nothing was asked of any provider.
     """
     try:
-        holding = services.ledger.begin_at_hand(call, plan) or await services.ledger.begin(call, plan)
+        holding = await services.ledger.begin(call, plan)
     except TimeoutError:
         raise DeadlineError("ledger") from None
     cap = holding.output_cap
