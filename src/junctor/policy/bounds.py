@@ -47,9 +47,8 @@ class Size(Struct, frozen=True):
 
 def size(spec: CompletionSpec) -> Size:
     """Measure a request: all that a model may read but media, in whole structures, so that no field can be forgotten."""
-    messages, images = spec.messages, 0
-    if not _is_text(messages):
-        media = _media(spec)
+    media, messages, images = _media(spec), spec.messages, 0
+    if media:
         images = sum(isinstance(part, ImagePart) for part in media)
         if images < len(media):
             kinds = set(map(type, media))
@@ -104,14 +103,6 @@ def has_audio(spec: CompletionSpec) -> bool:
 def speaks(spec: CompletionSpec) -> bool:
     """Tell whether sound is asked for."""
     return "audio" in spec.modalities
-
-
-def _is_text(messages: tuple[Message, ...]) -> bool:
-    for message in messages:
-        for part in message.parts:
-            if type(part) is not TextPart:
-                return False
-    return True
 
 
 def _media(spec: CompletionSpec) -> list[Part]:

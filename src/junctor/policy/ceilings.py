@@ -100,12 +100,12 @@ class _Request:
         """Return the most that it may cost at an endpoint, with so many tokens of output in each answer."""
         endpoint, size = candidate.endpoint, self._size
         input_tokens = bounds.input_bound(size, endpoint.context_tokens)
-        if self._plain:
-            return pricing.ceiling(candidate.price, input_tokens, output_tokens, self._terms) * self._answers
-        spec, audio = self._spec, SILENT
-        if spec.prediction is not None:
-            output_tokens = min(output_tokens + bounds.rejected_bound(spec), pricing.COUNT_MAX)
-        terms = Terms(self._terms.at_ms, service_tier(endpoint, spec), size.images)
-        if size.has_audio or spec.modalities:
-            audio = Audio(input_tokens if size.has_audio else 0, output_tokens if bounds.speaks(spec) else 0)
+        terms, audio = self._terms, SILENT
+        if not self._plain:
+            spec = self._spec
+            if spec.prediction is not None:
+                output_tokens = min(output_tokens + bounds.rejected_bound(spec), pricing.COUNT_MAX)
+            terms = Terms(terms.at_ms, service_tier(endpoint, spec), size.images)
+            if size.has_audio or spec.modalities:
+                audio = Audio(input_tokens if size.has_audio else 0, output_tokens if bounds.speaks(spec) else 0)
         return pricing.ceiling(candidate.price, input_tokens, output_tokens, terms, audio) * self._answers

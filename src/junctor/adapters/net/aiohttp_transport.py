@@ -133,9 +133,7 @@ class Transport:
         """
         lines = header_lines(headers)
         taken_by = min(connect_by, answer_by)
-        address = _address(url)
-        if self._vetting.watching:
-            address = await self._vetted(address, url, taken_by)
+        address = await self._address(url, taken_by)
         head = b"%b%b%bcontent-length: %d\r\n\r\n" % (address.opening, self._own, lines, len(body))
         try:
             line = await self._pool.take(address.target, taken_by)
@@ -157,20 +155,16 @@ class Transport:
         self._dialer.close()
         await self._pool.close()
 
-    async def _vetted(self, address: _Address, url: str, by: float) -> _Address:
-        """Return where a request goes once its address is judged. Raises NeverSentError."""
+    async def _address(self, url: str, by: float) -> _Address:
+        """Return where a request goes. Raises NeverSentError."""
+        try:
+            address = _parsed(url)
+        except ValueError:
+            raise NeverSentError("the address is not valid") from None
         place = await vetted.place(self._vetting, url, by)
         if place is None:
             return address
         return _Address(msgspec.structs.replace(address.target, host=place.address), address.opening)
-
-
-def _address(url: str) -> _Address:
-    """Take an address apart. Raises NeverSentError."""
-    try:
-        return _parsed(url)
-    except ValueError:
-        raise NeverSentError("the address is not valid") from None
 
 
 @lru_cache(_ADDRESSES_KEPT)

@@ -27,6 +27,4 @@ def encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 def header_lines(headers: Mapping[str, str]) -> bytes:
     """Return the headers as lines of a request's head, each with its end. Raises BadHeaderError."""
-    for value in headers.values():
-        check_value(value)
-    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode("latin-1")
+    return b"".join([b"%b: %b\r\n" % field for field in encode_headers(headers)])

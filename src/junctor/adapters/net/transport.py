@@ -221,7 +221,7 @@ class Transport:
         """
         own = {"user-agent": self._user_agent, "accept-encoding": "identity"}
         wire_headers = encode_headers({**own, **headers})
-        place = await vetted.place(self._vetting, url, min(connect_by, answer_by)) if self._vetting.watching else None
+        place = await vetted.place(self._vetting, url, min(connect_by, answer_by))
         try:
             request = _request(url, place, wire_headers, body)
         except httpx.InvalidURL:

@@ -8,6 +8,8 @@ from junctor.adapters.net.errors import NeverSentError
 
 async def place(vetting: Vetting, url: str, by: float) -> Place | None:
     """Return where an address must be connected to, None if that is not prescribed. Raises NeverSentError."""
+    if not vetting.watching:
+        return None
     try:
         async with asyncio.timeout_at(by):
             return await vetting.place(url)
