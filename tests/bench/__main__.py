@@ -106,8 +106,8 @@ def _progress(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
     names = [load.name for load in LOADS]
-    parser.add_argument("--rounds", type=_count, default=5, help="how often each server meets each load (default 5)")
-    parser.add_argument("--seconds", type=float, default=0.7, help="how long each time, at most (default 0.7)")
+    parser.add_argument("--rounds", type=_count, default=4, help="how often each server meets each load (default 4)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="how long each time, at most (default 1.5)")
     parser.add_argument("--requests", type=_count, default=100_000, help="calls each time, at most")
     parser.add_argument("--loads", nargs="+", choices=names, default=names, metavar="LOAD", help=f"of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds of {QUICK_S:g} s")

@@ -34,8 +34,6 @@ from tests.support.world import LoopClock, NotedTelemetry, SeededDice
 DEADLINE_S: Final = 30.0
 FLOOR_EVERY: Final = 10
 """Of so many calls one asks for the cheapest endpoint."""
-PAIRED_EVERY: Final = 8
-"""Of so many drawn calls one is compared with the draw that knows the truth."""
 STREAMED_EVERY: Final = 4
 
 _CALLER: Final = Caller("ACCOUNT", "KEY")
@@ -124,9 +122,7 @@ class Instance:
         return candidate.expected_nanousd
 
     def _wanted(self, call: Call, snapshots: Snapshots, number: int, luck: int, now_s: float) -> NanoUsd | None:
-        """Return what the call would cost by its yardstick, None where none is laid on."""
+        """Return what the call would cost by its yardstick, None where none would answer."""
         if number % FLOOR_EVERY == 0:
             return perfect.cheapest_nanousd(call, snapshots, self._place.weather, luck, now_s)
-        if number % PAIRED_EVERY == 1:
-            return perfect.drawn_nanousd(call, snapshots, self._place.weather, luck, now_s)
-        return None
+        return perfect.drawn_nanousd(call, snapshots, self._place.weather, luck, now_s)

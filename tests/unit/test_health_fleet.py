@@ -4,6 +4,7 @@ import pytest
 
 from junctor.domain.health import FleetView, Percentiles, Tally, Verdict
 from junctor.policy.health.fleet import (
+    PROBE_PACE_MS,
     PROBER_SILENT_MS,
     PROBER_SLOW_MS,
     PROBERS_MAX,
@@ -215,6 +216,18 @@ def test_what_was_out_stays_out_under_another_aggregator() -> None:
     assert verdict.failed == pytest.approx(first.failed * 0.5 ** (ROUND_MS / 30_000))
 
 
+def test_probers_go_on_under_another_aggregator() -> None:
+    """Each change of the aggregator would make probes begin anew, and call for one prober more."""
+    first = Rounds().ejected()
+    (prober,) = first.probers
+    after = Rounds(FleetView(3, NOW, {ENDPOINT: first}), NOW + 1_000)
+    after.other("c")
+    after.now_ms += PROBER_SLOW_MS - 1 - ROUND_MS
+    assert after.verdict().probers == (prober,)
+    after.tell(prober, ok=3, probed=3)
+    assert not after.verdict().ejected
+
+
 def test_what_was_said_long_ago_says_nothing() -> None:
     """A fleet that was switched off would begin with the outages of its last day."""
     old = FleetView(3, NOW - UNASKED_MS, {ENDPOINT: Verdict(endpoint=ENDPOINT, ejected=True)})
@@ -311,13 +324,48 @@ def test_one_more_probes_whenever_none_was_heard() -> None:
         named.append(rounds.verdict().probers)
     assert [len(probers) for probers in named[:3]] == [2, 3, 4]
     assert max(len(probers) for probers in named) <= PROBERS_MAX
+
+
+@pytest.mark.parametrize("seen", ["ok", "failed", "throttled"])
+def test_no_more_probe_than_it_takes(seen: str) -> None:
+    """Calls would be spent on an endpoint that is out although its prober tries it as often as it should."""
     rounds = Rounds()
     (prober,) = rounds.ejected().probers
-    for _ in range(10):
-        rounds.tell(prober, failed=1)
+    for _ in range(20):
+        rounds.tell(prober, **{seen: 1})
         rounds.other("b" if prober == "a" else "a")
-        rounds.now_ms += PROBER_SLOW_MS - 1 - ROUND_MS
+        rounds.now_ms += PROBE_PACE_MS - ROUND_MS
         assert rounds.verdict().probers == (prober,)
+
+
+def test_more_probe_where_those_who_do_are_slow() -> None:
+    """An instance with a call now and then would be left alone with it, and all others wait for its three calls."""
+    rounds = Rounds()
+    probers = rounds.ejected().probers
+    every_ms = 2 * PROBE_PACE_MS
+    assert every_ms < PROBER_SLOW_MS
+    counts = []
+    for _ in range(8):
+        for name in probers:
+            rounds.tell(name, failed=1)
+        for name in "cde":
+            rounds.other(name)
+        rounds.now_ms += every_ms - ROUND_MS
+        probers = rounds.verdict().probers
+        counts.append(len(probers))
+    assert counts == [1, 2, 2, 2, 2, 2, 2, 2]
+
+
+def test_many_probes_at_once_are_not_enough_for_long() -> None:
+    """One digest of many calls would keep all others from probing long after that instance has gone."""
+    rounds = Rounds()
+    (prober,) = rounds.ejected().probers
+    rounds.tell(prober, failed=1_000)
+    rounds.other("c")
+    rounds.now_ms += PROBER_SLOW_MS - 1 - ROUND_MS
+    assert rounds.verdict().probers == (prober,)
+    rounds.now_ms += 1 - ROUND_MS
+    assert len(rounds.verdict().probers) == 2
 
 
 def test_only_probers_are_believed() -> None:
@@ -337,12 +385,30 @@ def test_others_probe_where_a_prober_is_silent() -> None:
     (other,) = {"a", "b"} - {first}
     probers = []
     for _ in range(12):
-        rounds.tell(other)
+        rounds.tell(other, failed=PROBER_SLOW_MS // PROBE_PACE_MS + 1)
         rounds.now_ms += PROBER_SLOW_MS - 1 - ROUND_MS
         probers.append(rounds.verdict().probers)
     heard_of = PROBER_SILENT_MS // (PROBER_SLOW_MS - 1)
     assert probers[:heard_of] == [(first,), *[(first, other)] * (heard_of - 1)]
     assert probers[heard_of:] == [(other,)] * (12 - heard_of)
+
+
+@pytest.mark.parametrize("is_named_again", [False, True])
+def test_probes_count_once_whoever_is_a_prober_by_then(is_named_again: bool) -> None:
+    """What an instance with few calls found out would be lost as its word came late, or be taken for more than it is."""
+    rounds = Rounds()
+    (first,) = rounds.ejected().probers
+    (other,) = {"a", "b"} - {first}
+    while first in rounds.verdict().probers:
+        rounds.tell(other, failed=ROUND_MS // PROBE_PACE_MS + 1)
+    rounds.tell(first, ok=1, probed=1)
+    rounds.now_ms += 0 if is_named_again else 1 - ROUND_MS
+    assert (first in rounds.verdict().probers) is is_named_again
+    rounds.tell(first, ok=1, probed=2)
+    rounds.tell(other)
+    assert rounds.verdict().ejected
+    rounds.tell(other, ok=1, probed=1)
+    assert not rounds.verdict().ejected
 
 
 def test_who_is_sick_counts_among_the_sick_and_probes_nothing() -> None:

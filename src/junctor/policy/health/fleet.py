@@ -6,9 +6,9 @@ instance alone: what is seen by all but the one that reports the most failures m
 began, too: failures are quick and answers take their time, so that after a start, or where traffic moves to an endpoint, those
 that fail are the first to end, however few they are. What waits for longer than answers take there stands for nothing.
 
-One instance is named an ejected endpoint's prober, one more whenever none was heard of it for a while, and others for those
-that are silent. Three probes in a row that were answered end it, whoever made them, and so does a time in which nobody asked it
-at all, as otherwise a quiet endpoint would never be tried again. What failed before is forgotten then.
+One instance is named an ejected endpoint's prober, one more whenever too few probes are heard of, and others for those that are
+silent. Three probes in a row that were answered end it, whoever made them, and so does a time in which nobody asked it at all,
+as otherwise a quiet endpoint would never be tried again. What failed before is forgotten then.
 
 Each part of a digest is counted once: by its number, and, of an instance that this aggregator did not know, only if it was
 written after the snapshot that it began from. Beyond that no instance's clock is looked at, so clocks may differ. A part that
@@ -32,8 +32,10 @@ SILENT_MS: Final = 30_000
 """After how long without a digest an instance is taken for gone."""
 PROBER_SILENT_MS: Final = 15_000
 """After how long without a word of its endpoint a prober is one no more."""
+PROBE_PACE_MS: Final = 1_500
+"""How often an endpoint that is out is to be probed by all probers together: it costs some calls, a late end costs all."""
 PROBER_SLOW_MS: Final = 4_000
-"""How long no prober may be silent for one more to be named: a probe, and two digests' time."""
+"""How long it takes to hear of a new prober: a probe, and two digests' time. Many probes at once are enough for no longer."""
 PROBERS_MAX: Final = 8
 UNASKED_MS: Final = 300_000
 """After how long without any call an endpoint that is out gets its traffic back."""
@@ -98,13 +100,13 @@ class _Reporter(Struct):
 class _Out(Struct):
     """An ejection under way: when the endpoint was last asked by anybody, who probes it, and when each was last heard of it.
 
-    `heard_ms` is when any prober was last heard, or named. `probed` is how many probes in a row each had told of, `answered`
-    how many were answered by all of them together; `turn` rises with each prober.
+    `enough_until_ms` is until when there were probes enough, or there is one prober more to be heard of. `probed` is how many
+    probes in a row each had told of, `answered` how many were answered by all of them together; `turn` rises with each prober.
     """
 
     asked_ms: int
     probers: dict[str, int] = {}
-    heard_ms: int = 0
+    enough_until_ms: int = 0
     probed: dict[str, int] = {}
     answered: int = 0
     turn: int = 0
@@ -113,10 +115,13 @@ class _Out(Struct):
         """Take in what an instance saw meanwhile. Calls that began before may end well, so only probes count as answers."""
         if sighting.ok or sighting.failed:
             self.asked_ms = now_ms
-        if instance not in self.probers:
+        if instance not in self.probed:
             return
-        self.probers[instance] = self.heard_ms = now_ms
-        before, self.probed[instance] = self.probed.get(instance, 0), sighting.probed
+        if instance in self.probers:
+            self.probers[instance] = now_ms
+        probes = sighting.ok + sighting.failed + sighting.throttled
+        self.enough_until_ms = min(self.enough_until_ms + probes * PROBE_PACE_MS, now_ms + PROBER_SLOW_MS)
+        before, self.probed[instance] = self.probed[instance], sighting.probed
         more = sighting.probed - before if sighting.probed >= before else sighting.probed
         self.answered = min(sighting.probed, sighting.ok) if sighting.failed else self.answered + more
 
@@ -231,12 +236,13 @@ def is_sick(tallies: Iterable[Tally]) -> bool:
 
 def _continued(verdict: Verdict, now_ms: int) -> _Standing:
     """Return where an endpoint stands when only its last verdict is known."""
+    heard, probed = dict.fromkeys(verdict.probers, now_ms), dict.fromkeys(verdict.probers, 0)
     return _Standing(
         published=Published(now_ms),
         before=verdict,
         before_until_ms=now_ms + BUCKET_MS,
         late={NOBODY: _Calls(verdict.ok, verdict.failed, now_ms / 1000)},
-        out=_Out(now_ms, dict.fromkeys(verdict.probers, now_ms), now_ms) if verdict.ejected else None,
+        out=_Out(now_ms, heard, now_ms + PROBER_SLOW_MS, probed) if verdict.ejected else None,
         back_ms=verdict.back_ms,
     )
 
@@ -271,14 +277,14 @@ def _summed(those: Iterable[_Calls]) -> tuple[float, float, float]:
 
 
 def _name_prober(endpoint: str, out: _Out, late: Mapping[str, _Calls], well: Sequence[str], now_ms: int) -> None:
-    """Keep the probers that are heard of this endpoint, and name one more where that takes too long.
+    """Keep the probers that are heard of this endpoint, and name one more where they probe it too seldom.
 
     It is drawn by chance that all aggregators would agree on. Chances are as an instance's calls of the endpoint were of late:
     who has no call for it cannot try it, and who has few for it needs others beside it.
     """
     silent = {name for name, heard_ms in out.probers.items() if now_ms - heard_ms >= PROBER_SILENT_MS}
     out.probers = {name: heard_ms for name, heard_ms in out.probers.items() if name not in silent}
-    if out.probers and (now_ms - out.heard_ms < PROBER_SLOW_MS or len(out.probers) >= PROBERS_MAX):
+    if out.probers and (now_ms < out.enough_until_ms or len(out.probers) >= PROBERS_MAX):
         return
     others = [name for name in well if name not in out.probers and name not in silent]
     if not others:
@@ -291,7 +297,10 @@ def _name_prober(endpoint: str, out: _Out, late: Mapping[str, _Calls], well: Seq
         calls = late[name].ok + late[name].failed if name in late else 0.0
         return -log((drawn + 0.5) / 2**64) / (calls + ONE_FAILURE / COUNTED_LEAST)
 
-    out.probers[min(others, key=distance)] = out.heard_ms = now_ms
+    named = min(others, key=distance)
+    out.probers[named] = now_ms
+    out.probed.setdefault(named, 0)
+    out.enough_until_ms = now_ms + PROBER_SLOW_MS
 
 
 def _verdict(endpoint: str, standing: _Standing, now_ms: int) -> Verdict:
