@@ -13,10 +13,10 @@ _COMPARISONS = ("CPU of", "server", "µs", "beside", "µs", "added µs", "ratio"
 _RESIDENTS = ("memory", "at start MB", "after MB", "most MB")
 _FUNCTIONS_MAX = 40
 _NOTES = """\
-Median of the rounds (least-most). CPU: user and system time of the server's processes alone, for each call; for each
-chunk under stream-burst and stream-spaced. Latency: to the whole answer; of a stream, to its first content. Added:
-over the direct caller of the stub. A ratio is the median of the rounds' own ratios. Calls/s are what one caller gets who
-shares the machine with all of it. Bars are the project's own, and judge nothing here.
+Median of the rounds (least-most). Each load runs for 0.3 s before it counts. CPU: user and system time of the server's
+processes alone, for each call; for each chunk under stream-burst and stream-spaced. Latency: to the whole answer; of a
+stream, to its first content. Added: over the direct caller of the stub. A ratio is the median of the rounds' own ratios.
+Calls/s are what one caller gets who shares the machine with all of it. Bars are the project's own, and judge nothing here.
 complete-1, -16, -64: calls in flight; streams have 16. stream-one: 1 chunk; stream-burst: 64 in one network write;
 stream-spaced: 64, 10 ms apart.
 direct: the stub of a provider, called over a plain socket. echo: grpc.aio with answers made ready. proxy: grpc.aio and
