@@ -33,6 +33,7 @@ from junctor.policy import ceilings
 from junctor.ports.table import Change, Condition, Done, Found, Item, Key, Operation, Page, Query, Refused
 from junctor.records import keys
 from junctor.usecases import settle
+from junctor.usecases.deadlines import Deadlines
 from junctor.usecases.services import Services
 from junctor.usecases.trail import Trail
 from tests.support.world import CALLER, World, plan, settled
@@ -167,7 +168,9 @@ async def measure(rounds: int = ROUNDS, *, profile: bool = False) -> Part:
     table, provider = Instant(purse), Provider()
     tools = Tools(table, SystemClock(), SystemDice(), world.telemetry)  # type: ignore[arg-type] # no more is asked
     ledger = Ledger(tools, world.terms, lambda *_: None)
-    services = cast("Services", SimpleNamespace(ledger=ledger, clock=tools.clock, telemetry=tools.telemetry))
+    services = cast(
+        "Services", SimpleNamespace(ledger=ledger, clock=tools.clock, telemetry=tools.telemetry, deadlines=Deadlines())
+    )
     asked = Asked(long_call(), plan(CEILING), Trail(services, "Complete"), settled(1, CEILING // 5))
     at_ms = world.clock.now_ms()
 

@@ -5,12 +5,15 @@ import random
 from typing import Any
 
 import msgspec
+import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from junctor.domain.completion import CompletionSpec
 from junctor.domain.errors import InvalidFieldError
+from junctor.doors.codec import messages
+from junctor.doors.codec.checks import Limits
 from junctor.v1 import completion_pb2 as pb
 from junctor.v1.router_service_pb2 import CompleteRequest
 from tests.support.fuzz_messages import FuzzMessages, Scalar
@@ -235,3 +238,32 @@ def test_broken_requests_are_refused_properly() -> None:
             error.add_note(f"seed {seed}")
             raise
     assert taken < 700
+
+
+def told(request: CompleteRequest, limits: Limits) -> CompletionSpec | tuple[tuple[str, str], ...]:
+    """Return what a request is read as, or all that is wrong with it."""
+    try:
+        return read(request, limits)
+    except InvalidFieldError as error:
+        return error.violations
+
+
+def test_turns_of_one_text_are_read_as_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What most requests are would be read otherwise than the rest, or a fault of theirs be told otherwise, or not at all."""
+    texts = ("Hello", "Hello", "", "é" * 9, "é" * 13)
+    cases = []
+    for seed in range(400):
+        rng = random.Random(seed)
+        request = CompleteRequest(spec=pb.CompletionSpec(model="lab/model"))
+        for _ in range(rng.randint(1, 5)):
+            turn = request.spec.messages.add(role=pb.ROLE_USER)
+            for _ in range(rng.choice((1, 1, 1, 2))):
+                turn.parts.add().text.text = rng.choice(texts)
+        fuzz = FuzzMessages(rng, {})
+        for mutate in rng.sample((fuzz.add_field, fuzz.drop_field, fuzz.set_unknown_enum), rng.choice((0, 0, 1, 2))):
+            mutate(request.spec.messages[-1])
+        cases += [(request, Limits()), (request, Limits(messages_max=4, parts_max=4, string_bytes_max=24))]
+    found = [told(*case) for case in cases]
+    monkeypatch.setattr(messages, "_one_text", lambda _fields, _letters: None)
+    assert found == [told(*case) for case in cases]
+    assert {type(entry) for entry in found} == {CompletionSpec, tuple}

@@ -1,13 +1,14 @@
 """What a call may cost over all that may answer it: whatever answers within its bounds, the hold covers it."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from junctor.domain.catalog import Endpoint, PriceCard, PriceParts, PriceTier
 from junctor.domain.completion import AudioPart, CompletionSpec, ImagePart, Message, Part, Role, TextPart, Usage
 from junctor.domain.routing import Candidate
-from junctor.policy import bounds, ceilings
+from junctor.policy import bounds, ceilings, pricing
 from junctor.policy.bounds import DEFAULT_OUTPUT_HOLD_TOKENS
 
 AT_MS = 1_790_000_000_000
@@ -150,3 +151,49 @@ def test_a_charge_within_the_bounds_is_covered(text: str, images: int, max_token
     most = bounds.input_bound(bounds.size(asked), 100_000)
     usage = Usage(data.draw(st.integers(0, most)), data.draw(st.integers(0, max_tokens)), 0, 0, 0)
     assert ceilings.charge(asked, served, usage, AT_MS) <= hold
+
+
+CANDIDATES = st.builds(
+    candidate,
+    st.integers(0, 10 * MICRO),
+    st.integers(0, 10 * MICRO),
+    context=st.integers(1, 9_000),
+    output_max=st.sampled_from([None, 0, 5_000, 20_000]),
+    tiers=st.sampled_from([(), (PriceTier(parts=PriceParts(input=9 * MICRO, output=7), input_tokens_from=2_000),)]),
+)
+
+
+@given(
+    st.lists(CANDIDATES, max_size=4),
+    st.integers(0, 3_000),
+    st.sampled_from([None, 1, 9_000]),
+    st.sampled_from([None, 3]),
+    st.integers(0, 2),
+)
+def test_a_plain_call_is_held_for_as_any_other(
+    candidates: list[Candidate], length: int, max_tokens: int | None, n: int | None, images: int
+) -> None:
+    """The calls that nearly all are would be held for at another price, as their sums are made in a shorter way."""
+    asked = spec("x" * length, max_tokens=max_tokens, n=n, images=images)
+    size, terms, answers = bounds.size(asked), pricing.Terms(AT_MS, images=images), n or 1
+
+    def most(default: int) -> int:
+        costs = [0]
+        for found in candidates:
+            given_ = bounds.input_bound(size, found.endpoint.context_tokens)
+            made = bounds.output_bound(asked, found.endpoint, default)
+            costs.append(answers * pricing.ceiling(found.price, given_, made, terms))
+        return max(costs)
+
+    tokens = max((bounds.output_bound(asked, found.endpoint, 4_000) for found in candidates), default=0)
+    expected = ceilings.Ceiling(most(4_000), most(pricing.COUNT_MAX), tokens)
+    assert ceilings.of(asked, candidates, AT_MS, 4_000) == expected
+    # A service tier that no endpoint's card names changes no price, and takes the longer way.
+    assert ceilings.of(msgspec.structs.replace(asked, service_tier="odd"), candidates, AT_MS, 4_000) == expected
+
+
+@pytest.mark.parametrize("bad", [-1, True])
+def test_a_bound_that_is_no_count_is_refused(bad: int) -> None:
+    """A call would be held for at less than nothing."""
+    with pytest.raises(pricing.PricingError):
+        ceilings.of(spec(max_tokens=bad), [candidate(1, 1)], AT_MS)

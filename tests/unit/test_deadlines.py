@@ -7,8 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from junctor.domain.call import Call
+from junctor.domain.call import Call, Hold
 from junctor.domain.errors import DeadlineError, JunctorError, LedgerUnavailableError
+from junctor.domain.generation import Generation
+from junctor.domain.lease import Slot, SlotState
 from junctor.ledger.holding import Holding
 from junctor.ports.telemetry import Counter
 from junctor.usecases import settle
@@ -17,6 +19,17 @@ from junctor.usecases.services import Services
 from tests.support.virtual_loop import run_virtual
 
 FOREVER_S = 1_000.0
+HOLD = Hold(
+    Generation(
+        id="gen",
+        slot=Slot("A", "L", 0),
+        state=SlotState.OPEN,
+        api_key="",
+        requested_model="",
+        started_at_ms=0,
+        deadline_at_ms=0,
+    )
+)
 
 
 async def working(deadlines: Deadlines, at_s: float, takes_s: float, *, after_s: float = 0.0) -> str:
@@ -162,7 +175,8 @@ class Held(Holding):
     """A hold whose fate a test decides."""
 
     def __init__(self) -> None:
-        self.hold = self.error = self.on_failure = self._known = None
+        self.hold = self.error = self.on_failure = None
+        self._waiting = []
 
 
 def _beside(
@@ -225,5 +239,23 @@ def test_work_beside_a_hold_ends_at_its_deadline() -> None:
             await beside
         assert asyncio.get_running_loop().time() == 7.0
         assert counted == []
+
+    play(scenario())
+
+
+def test_a_hold_that_is_late_ends_the_wait_for_it_at_the_deadline() -> None:
+    """A caller whose answer is there would wait for a silent store for ever, or the next wait be cut by his deadline."""
+
+    async def scenario() -> None:
+        loop, counted, holding = asyncio.get_running_loop(), list[Counter](), Held()
+        services = cast("Services", SimpleNamespace(deadlines=Deadlines(), telemetry=SimpleNamespace(count=counted.append)))
+        with pytest.raises(DeadlineError):
+            await settle.held(services, holding, cast("Call", SimpleNamespace(deadline_at=7.0)))
+        assert (loop.time(), counted, holding._waiting) == (7.0, [Counter.WASTED_UPSTREAM], [])
+        waiting = loop.create_task(settle.held(services, holding, cast("Call", SimpleNamespace(deadline_at=60.0))))
+        await asyncio.sleep(1)
+        holding.opened(HOLD)
+        assert await waiting is HOLD
+        assert loop.time() == 8.0
 
     play(scenario())

@@ -179,6 +179,28 @@ def test_a_first_try_that_fails_is_tried_again_whoever_waits(fault: Fault, left:
     play(scenario)
 
 
+def test_all_who_wait_for_a_hold_are_told_but_who_has_left() -> None:
+    """One caller who leaves, or is late, would take the hold with him from whoever else waits for it."""
+
+    async def scenario(world: World) -> None:
+        await leased(world)
+        world.store.dice.plan = SLOW
+        (holding,) = begin(world, 1)
+        leaving, late, *staying = [
+            asyncio.create_task(holding.ready(at_s)) for at_s in (None, asyncio.get_running_loop().time() + 0.01, None, None)
+        ]
+        await asyncio.sleep(0.02)
+        leaving.cancel()
+        await asyncio.wait((leaving, late))
+        assert leaving.cancelled()
+        assert isinstance(late.exception(), TimeoutError)
+        assert [await waiting for waiting in staying] == [await holding.ready()] * 2
+        assert holding._waiting == []
+        await end(world.ledger, [holding])
+
+    play(scenario)
+
+
 def test_a_failure_is_told_once_when_it_is_known() -> None:
     """Upstream work would go on at our cost, or be given up while the slot is still being tried for."""
 

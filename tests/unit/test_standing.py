@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from junctor.domain.account import Account, Caller, GrantKind, RecurringGrant
-from junctor.domain.credits import Interval, Limit, LimitSubject, Purse
+from junctor.domain.credits import Interval, Limit, LimitSubject, Purse, PurseState
 from junctor.ledger import grants, limit_changes
-from junctor.ledger.standing import FRESH_S, REFUSAL_FRESH_S, STALE_S, Standings
+from junctor.ledger.standing import FRESH_S, REFUSAL_FRESH_S, STALE_S, Standings, standing_of
 from junctor.ledger.tools import Tools
 from junctor.ports.table import StoreError, UnavailableError
 from junctor.records import accounts, windows
@@ -190,3 +192,26 @@ def test_a_grant_that_is_due_is_there_with_the_first_reading() -> None:
         assert (await standings.read(CALLER.account)).available(world.clock.now_ms()) == 70
 
     play(scenario)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Purse,
+            account=st.just("A"),
+            id=st.text("abc", max_size=3),
+            state=st.sampled_from(PurseState),
+            avail_nanousd=st.integers(0, 9),
+            owed_nanousd=st.integers(0, 1),
+            expires_at_ms=st.sampled_from([None, 4, 5, 6]),
+        )
+    )
+)
+def test_what_is_available_is_what_is_in_the_purses_that_may_be_used(purses: list[Purse]) -> None:
+    """An answer would be cut short whose money is there, or be promised the money of a grant that has lapsed."""
+    standing = standing_of(None, tuple(purses), {}, 0.0)
+    for now_ms in (3, 4, 5, 6):
+        may = [purse for purse in purses if purse.state is PurseState.OPEN and not purse.owed_nanousd]
+        there = [purse for purse in may if purse.expires_at_ms is None or purse.expires_at_ms > now_ms]
+        assert standing.available(now_ms) == sum(purse.avail_nanousd for purse in there)
+        assert standing.usable(now_ms) == tuple(purse for purse in there if purse.avail_nanousd)

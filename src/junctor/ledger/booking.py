@@ -62,7 +62,7 @@ class Bookings:
             holding.scope = scope
             holding.held = scope.room_at_hand(amount, at_ms, now_s)
             if holding.held is not None and ceiling.open_nanousd > amount:
-                holding.output_cap = self._output_cap(holding)
+                holding.output_cap = self._output_cap(holding, at_ms, now_s)
         return holding
 
     async def book(self, holding: Holding) -> None:
@@ -79,7 +79,8 @@ class Bookings:
             scope = self._scopes.known(call.caller, self._tools.clock.monotonic_s(), free_of_charge=free_of_charge)
             holding.scope = scope or await self._read(call)
             await self._with_room(holding)
-        holding.output_cap = self._output_cap(holding)
+        clock = self._tools.clock
+        holding.output_cap = self._output_cap(holding, clock.now_ms(), clock.monotonic_s())
 
     async def _read(self, call: Call) -> Scope:
         try:
@@ -104,13 +105,13 @@ class Bookings:
         holding.held = found
         return found
 
-    def _output_cap(self, holding: Holding) -> int | None:
+    def _output_cap(self, holding: Holding, now_ms: int, now_s: float) -> int | None:
         """Return the most output tokens to ask a provider for, None if the money covers as many as an endpoint allows."""
         more = holding.ceiling.open_nanousd - holding.ceiling.hold_nanousd
         if more <= 0:
             return None
         free = holding.held.free_nanousd if holding.held else 0
-        if self._scopes.available(holding.call.caller.account) + free >= more:
+        if self._scopes.available(holding.call.caller.account, now_ms, now_s) + free >= more:
             return None
         return holding.ceiling.output_tokens
 

@@ -12,7 +12,6 @@ from junctor.domain.generation import Generation
 from junctor.domain.money import NanoUsd
 from junctor.domain.routing import Plan
 from junctor.ledger.holder import HeldLease
-from junctor.ledger.patience import ended_by
 from junctor.ledger.scope import Scope
 from junctor.policy.ceilings import Ceiling
 from junctor.ports.table import Key
@@ -28,7 +27,7 @@ class Holding:
     """
 
     __slots__ = (
-        "_known",
+        "_waiting",
         "amount_nanousd",
         "at_ms",
         "call",
@@ -59,7 +58,7 @@ class Holding:
         self.hold: Hold | None = None
         self.error: BaseException | None = None
         self.on_failure: Callable[[], None] | None = None
-        self._known: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def output_tokens(self) -> int:
@@ -78,26 +77,36 @@ class Holding:
 
     async def ready(self, deadline_at: float | None = None) -> Hold:
         """Wait until the hold is durable. Raises JunctorError; TimeoutError if it is not by an instant of the loop's clock."""
-        while self.hold is None:
-            if self.error is not None:
-                raise self.error
-            if self._known is None:
-                self._known = asyncio.get_running_loop().create_future()
-            if not await ended_by(self._known, deadline_at):
-                raise TimeoutError
-        return self.hold
+        if self.hold is None and self.error is None:
+            await self._known(deadline_at)
+        if self.hold is not None:
+            return self.hold
+        raise self.error or TimeoutError
+
+    async def _known(self, at_s: float | None) -> None:
+        """Wait until it is known whether there is a hold, at most until an instant of the loop's clock."""
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        timer = None if at_s is None else loop.call_at(at_s, _wake, woken)
+        self._waiting.append(woken)
+        try:
+            await woken
+        finally:
+            self._waiting.remove(woken)
+            if timer is not None:
+                timer.cancel()
 
     def opened(self, hold: Hold) -> None:
         """Note that the hold is durable."""
         self.hold = hold
-        if self._known is not None:
-            self._known.set_result(None)
+        for woken in self._waiting:
+            _wake(woken)
 
     def fail(self, error: BaseException) -> None:
         """Note that there will be no hold."""
         self.error = error
-        if self._known is not None:
-            self._known.set_result(None)
+        for woken in self._waiting:
+            _wake(woken)
         if self.on_failure is not None:
             self.on_failure()
 
@@ -107,3 +116,8 @@ class Holding:
             return False
         self.amount_nanousd += amount
         return True
+
+
+def _wake(woken: "asyncio.Future[None]") -> None:
+    if not woken.done():
+        woken.set_result(None)

@@ -72,10 +72,10 @@ class Scopes:
         standing = await self._standings.read(caller.account)
         return self._scope(caller.account, standing.limits_of(caller))
 
-    def available(self, account: str) -> NanoUsd:
-        """Return how much of an account's money may be leased, as far as is known."""
-        standing = self._standings.known(account)
-        return standing.available(self._clock.now_ms()) if standing else 0
+    def available(self, account: str, now_ms: int, now_s: float) -> NanoUsd:
+        """Return how much of an account's money may be leased, as far as is known; now is so by both clocks."""
+        standing = self._standings.known(account, now_s=now_s)
+        return standing.available(now_ms) if standing else 0
 
     def ended(self, scope: Scope, held: HeldLease) -> "asyncio.Task[None] | None":
         """Take note that a call in a lease has ended; if the lease is closed for that, return the task that closes it."""

@@ -33,13 +33,16 @@ _BREADTH = {Interval.ALL: 0, Interval.MONTH: 1, Interval.WEEK: 2, Interval.DAY: 
 class Standing(Struct, frozen=True):
     """An account as it was read at `read_at_s` of the monotonic clock. `account` is None if nobody made it.
 
-    `limits` are by what they are of: kind and id.
+    `limits` are by what they are of: kind and id. `lasting_nanousd` is what may be leased of purses that do not expire, worked
+    out once as most calls ask for it; `lapsing` are those that do, with money in them.
     """
 
     account: Account | None
     purses: tuple[Purse, ...]
     limits: Mapping[tuple[LimitSubject, str], tuple[Limit, ...]]
     read_at_s: float
+    lasting_nanousd: NanoUsd
+    lapsing: tuple[Purse, ...]
 
     def limits_of(self, caller: Caller) -> tuple[Limit, ...]:
         """Return the limits that a caller is under, the broadest first."""
@@ -60,17 +63,34 @@ class Standing(Struct, frozen=True):
 
     def usable(self, now_ms: int) -> tuple[Purse, ...]:
         """Return the purses that may be leased from, as far as is known."""
-        return tuple(
-            purse for purse in self.purses if is_usable(purse) and purse.avail_nanousd > 0 and not has_lapsed(purse, now_ms)
-        )
+        return tuple(purse for purse in self.purses if _has_money(purse) and not has_lapsed(purse, now_ms))
 
     def available(self, now_ms: int) -> NanoUsd:
         """Return how much may be leased in all, as far as is known."""
-        return sum(purse.avail_nanousd for purse in self.usable(now_ms))
+        if not self.lapsing:
+            return self.lasting_nanousd
+        return self.lasting_nanousd + sum(purse.avail_nanousd for purse in self.lapsing if not has_lapsed(purse, now_ms))
 
     def leased(self) -> NanoUsd:
         """Return how much is leased, by this instance and others."""
         return sum(purse.leased_nanousd for purse in self.purses)
+
+
+def standing_of(
+    account: Account | None,
+    purses: tuple[Purse, ...],
+    limits: Mapping[tuple[LimitSubject, str], tuple[Limit, ...]],
+    read_at_s: float,
+) -> Standing:
+    """Return what was read of an account at an instant of the monotonic clock."""
+    usable = [purse for purse in purses if _has_money(purse)]
+    lasting = sum(purse.avail_nanousd for purse in usable if purse.expires_at_ms is None)
+    lapsing = tuple(purse for purse in usable if purse.expires_at_ms is not None)
+    return Standing(account, purses, limits, read_at_s, lasting, lapsing)
+
+
+def _has_money(purse: Purse) -> bool:
+    return is_usable(purse) and purse.avail_nanousd > 0
 
 
 Prepare = Callable[[Account, tuple[Purse, ...]], Awaitable[bool]]
@@ -118,7 +138,7 @@ class Standings:
             )
             for purse in standing.purses
         )
-        self._read[account] = msgspec.structs.replace(standing, purses=purses)
+        self._read[account] = standing_of(standing.account, purses, standing.limits, standing.read_at_s)
 
     def returned(self, account: str) -> None:
         """Note that this instance gave money of an account back."""
@@ -159,7 +179,7 @@ class Standings:
         found = accounts.account_of(item) if item else None
         if found is not None and await self._prepare(found, purses):
             purses = await read_purses(self._table, self._dice, account)
-        standing = Standing(found, purses, limits, read_at_s)
+        standing = standing_of(found, purses, limits, read_at_s)
         self._read[account] = standing
         self._read.move_to_end(account)
         if len(self._read) > ENTRIES_MAX:

@@ -75,13 +75,16 @@ def input_bound(size: Size, context_tokens: int | None) -> int:
 def output_bound(spec: CompletionSpec, endpoint: Endpoint, default_output_hold_tokens: int = DEFAULT_OUTPUT_HOLD_TOKENS) -> int:
     """Return the most output tokens of one answer for which money is held; reasoning is within max_tokens."""
     bound = default_output_hold_tokens if spec.max_tokens is None else spec.max_tokens
-    limit, context = endpoint.output_tokens_max, endpoint.context_tokens
+    return min(bound, longest(endpoint))
+
+
+def longest(endpoint: Endpoint) -> int:
+    """Return the most output tokens of one answer that an endpoint may give."""
+    bound, limit, context = COUNT_MAX, endpoint.output_tokens_max, endpoint.context_tokens
     if limit is not None and limit < bound:
         bound = limit
     if context is not None and context < bound:
         bound = context
-    if bound > COUNT_MAX:
-        return COUNT_MAX
     return bound
 
 
@@ -92,7 +95,8 @@ def rejected_bound(spec: CompletionSpec) -> int:
 
 def images(spec: CompletionSpec) -> int:
     """Count the images that are sent."""
-    return sum(isinstance(part, ImagePart) for part in _media(spec))
+    media = _media(spec)
+    return sum(isinstance(part, ImagePart) for part in media) if media else 0
 
 
 def has_audio(spec: CompletionSpec) -> bool:

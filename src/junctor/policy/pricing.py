@@ -12,7 +12,7 @@ Nothing overflows: at most 1e9 each of input tokens, output tokens and images, a
 """
 
 from bisect import bisect_right
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -33,6 +33,10 @@ _INTS: Final = {int}
 _NO_COUNT: Final = "a count is no whole number in its range"
 _MINUTES_A_DAY: Final = 1_440
 _MS_A_MINUTE: Final = 60_000
+
+
+Line: TypeAlias = tuple[PicoUsd, PicoUsd, PicoUsd]
+"""The most that a request may cost under some prices: without output, for each token of it, and more for each of sound."""
 
 
 class PricingError(ValueError):
@@ -91,7 +95,7 @@ def charge(card: PriceCard, usage: Usage, terms: Terms, audio: Audio = SILENT) -
     heard = min(audio.input_tokens, tokens_in - cached - written)
     reasoned = min(usage.reasoning_tokens, tokens_out)
     spoken = min(audio.output_tokens, tokens_out - reasoned)
-    return _rounded_up(
+    return rounded_up(
         (tokens_in - cached - written - heard) * rates.input
         + cached * rates.cache_read
         + written * rates.cache_write
@@ -113,6 +117,19 @@ def ceiling(card: PriceCard, input_tokens_max: int, output_tokens_max: int, term
     Raises:
         PricingError: the price is not known, or a bound is no whole number from 0 to COUNT_MAX.
     """
+    heard = spoken = 0
+    if audio_max is not SILENT:
+        _check_counts((audio_max.input_tokens, audio_max.output_tokens))
+        heard, spoken = min(audio_max.input_tokens, input_tokens_max), min(audio_max.output_tokens, output_tokens_max)
+    found = lines(card, input_tokens_max, output_tokens_max, terms, heard)
+    return rounded_up(max(fixed + output_tokens_max * each + spoken * spoken_more for fixed, each, spoken_more in found))
+
+
+def lines(card: PriceCard, input_tokens_max: int, output_tokens_max: int, terms: Terms, heard_max: int = 0) -> list[Line]:
+    """Return what a ceiling is the most of: a line for each of the prices that a request of at most so many tokens can reach.
+
+    The bound of the output is only looked at: the same lines hold for any. Raises PricingError as `ceiling`.
+    """
     images, most = terms.images, COUNT_MAX
     if not (
         type(input_tokens_max) is type(output_tokens_max) is type(images) is int
@@ -121,20 +138,16 @@ def ceiling(card: PriceCard, input_tokens_max: int, output_tokens_max: int, term
         and 0 <= images <= most
     ):
         raise PricingError(_NO_COUNT)
-    heard = spoken = 0
-    if audio_max is not SILENT:
-        _check_counts((audio_max.input_tokens, audio_max.output_tokens))
-        heard, spoken = min(audio_max.input_tokens, input_tokens_max), min(audio_max.output_tokens, output_tokens_max)
-    dearest, sheet = 0, _sheets.get(id(card)) or _sheet(card)
+    found: list[Line] = []
+    sheet = _sheets.get(id(card)) or _sheet(card)
     for rates in sheet.flat or sheet.reachable(input_tokens_max, terms):
-        cost = input_tokens_max * rates.read_most + output_tokens_max * rates.told_most + rates.request
+        fixed = input_tokens_max * rates.read_most + rates.request
         if images:
-            cost += images * rates.image
-        if heard or spoken:
-            cost += heard * rates.heard_more + spoken * rates.spoken_more
-        if cost > dearest:  # noqa: PLR1730 - each call has four of these, and max takes three times as long
-            dearest = cost
-    return -(-dearest // PICO_IN_NANO)
+            fixed += images * rates.image
+        if heard_max:
+            fixed += heard_max * rates.heard_more
+        found.append((fixed, rates.told_most, rates.spoken_more))
+    return found
 
 
 def prices_in_force(card: PriceCard, input_tokens: int, at_ms: int, service_tier: str | None = None) -> PriceParts:
@@ -290,5 +303,6 @@ def _check_counts(counts: tuple[int, ...]) -> None:
             raise PricingError(_NO_COUNT)
 
 
-def _rounded_up(sum_picousd: PicoUsd) -> NanoUsd:
+def rounded_up(sum_picousd: PicoUsd) -> NanoUsd:
+    """Round a sum up to a nano-USD, as is done once for each."""
     return -(-sum_picousd // PICO_IN_NANO)

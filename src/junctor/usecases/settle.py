@@ -154,7 +154,8 @@ async def held(services: Services, holding: Holding, call: Call) -> Hold:
     if holding.hold is not None:
         return holding.hold
     try:
-        return await holding.ready(call.deadline_at)
+        with services.deadlines.until(call.deadline_at):
+            return await holding.ready()
     except JunctorError:
         services.telemetry.count(Counter.WASTED_UPSTREAM)
         raise

@@ -5,7 +5,7 @@ lets it do, and bill, what no hold can bound: tools that it runs itself, answers
 choose.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -37,6 +37,7 @@ _TOOL_MODES: dict[int, ToolMode] = {
     pb.ToolChoice.MODE_REQUIRED: ToolMode.REQUIRED,
     pb.ToolChoice.MODE_FUNCTION: ToolMode.FUNCTION,
 }
+_MODEL, _MESSAGES = (pb.CompletionSpec.DESCRIPTOR.fields_by_name[name] for name in ("model", "messages"))
 _NUMBERS: dict[str, tuple[float, float]] = {
     "temperature": (0, 2),
     "top_p": (0, 1),
@@ -74,12 +75,26 @@ def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpe
 
     Of the many fields a request sets few, and only those are looked at.
     """
-    fields = {field.name: value for field, value in message.ListFields()}
-    unbuilt.refuse(fields, checks, path)
-    read: dict[str, Any] = {
-        "model": checks.model(fields.pop("model", ""), f"{path}.model"),
-        "messages": messages.conversation(fields.pop("messages", ()), checks, f"{path}.messages"),
-    }
+    model, turns = "", ()
+    options: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        if field is _MODEL:
+            model = value
+        elif field is _MESSAGES:
+            turns = value
+        else:
+            options[field.name] = value
+    unbuilt.refuse(model, options, checks, path)
+    model = checks.model(model, f"{path}.model")
+    conversation = messages.conversation(turns, checks, f"{path}.messages")
+    if not options:
+        return CompletionSpec(model=model, messages=conversation)
+    return CompletionSpec(model=model, messages=conversation, **_options(message, options, checks, path))
+
+
+def _options(message: pb.CompletionSpec, fields: Mapping[str, Any], checks: Checks, path: str) -> dict[str, Any]:
+    """Read what is set besides the model and the messages."""
+    read: dict[str, Any] = {}
     for name, value in fields.items():
         if name in _NUMBERS:
             read[name] = checks.number(value, *_NUMBERS[name], f"{path}.{name}")
@@ -95,7 +110,7 @@ def spec(message: pb.CompletionSpec, checks: Checks, path: str) -> CompletionSpe
         checks.wrong(f"{path}.audio", 'goes with "audio" among the modalities, and only with it')
     if "extra_json" in fields:
         read["extra"] = _extra(fields["extra_json"], checks, f"{path}.extra_json")
-    return CompletionSpec(**read)
+    return read
 
 
 def _models(message: pb.CompletionSpec, checks: Checks, path: str) -> tuple[str, ...]:

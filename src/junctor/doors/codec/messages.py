@@ -4,8 +4,10 @@ Media come within the request or, where providers fetch them, from an https addr
 it lies there under a credential that all accounts share, and so could be another account's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
 
 from junctor.domain.completion import (
     Annotation,
@@ -37,6 +39,8 @@ _LISTS = ("parts", "tool_calls", "reasoning_details", "annotations")
 """What of a turn is bounded in number, each over all turns."""
 _PLAIN = {"role", "parts"}
 """All that most turns have."""
+_PARTS = pb.Message.DESCRIPTOR.fields_by_name["parts"]
+_PLAIN_ROLES = {number: role for number, role in ROLES.items() if role is not Role.TOOL}
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _WHOLE_MAX = 2**53
 
@@ -47,15 +51,24 @@ def conversation(turns: Sequence[pb.Message], checks: Checks, path: str) -> tupl
         checks.wrong(path, "is empty")
     if not checks.count(len(turns), checks.limits.messages_max, path):
         return ()
-    # Each turn's fields are listed once, and what is not listed is not there: to look at an empty one takes as long.
-    listed = [{field.name: value for field, value in turn.ListFields()} for turn in turns[:]]
-    most = checks.limits.parts_max
-    if sum([len(value) for fields in listed for name, value in fields.items() if name in _LISTS]) > most:
-        totals = {name: sum(len(fields.get(name, ())) for fields in listed) for name in _LISTS}
-        within = [checks.count(total, most, f"{path}.{name}") for name, total in totals.items()]
-        if not all(within):
-            return ()
-    return tuple([_message(fields, checks, f"{path}[{index}]") for index, fields in enumerate(listed)])
+    most, letters = checks.limits.parts_max, checks.limits.string_bytes_max // 4
+    read: dict[int, Message] = {}
+    others: dict[int, dict[str, Any]] = {}
+    for place, turn in enumerate(turns[:]):
+        # A turn's fields are listed once, and what is not listed is not there: to look at an empty one takes as long.
+        fields = turn.ListFields()
+        message = _one_text(fields, letters)
+        if message is None:
+            others[place] = {field.name: value for field, value in fields}
+        else:
+            read[place] = message
+    if not others and len(read) <= most:
+        return tuple(read.values())
+    if not _within(len(read), others.values(), checks, path):
+        return ()
+    for place, named in others.items():
+        read[place] = _message(named, checks, f"{path}[{place}]")
+    return tuple([read[place] for place in range(len(read))])
 
 
 def cache_control(holder: pb.Part | pb.Tool, checks: Checks, path: str) -> CacheControl:
@@ -63,6 +76,32 @@ def cache_control(holder: pb.Part | pb.Tool, checks: Checks, path: str) -> Cache
     control = holder.cache_control
     ttl = checks.name(control.ttl, f"{path}.ttl") if control.HasField("ttl") else None
     return CacheControl(checks.name(control.type, f"{path}.type"), ttl)
+
+
+def _one_text(fields: Sequence[tuple[FieldDescriptor, Any]], letters: int) -> Message | None:
+    """Read a turn of one text, of at most so many letters, as most are; None if it is another, or anything is wrong with it."""
+    if len(fields) != len(_PLAIN):
+        return None
+    (_, number), (second, parts) = fields
+    # Fields are listed by their numbers: only the role's is before the parts'.
+    if second is not _PARTS or number not in _PLAIN_ROLES or len(parts) != 1:
+        return None
+    part = parts[0]
+    text = part.text.text
+    if not 0 < len(text) <= letters or part.HasField("cache_control"):
+        return None
+    return Message(_PLAIN_ROLES[number], (TextPart(text),))
+
+
+def _within(texts: int, others: Collection[Mapping[str, Any]], checks: Checks, path: str) -> bool:
+    """Bound the lists of so many turns of one text, and of others by their fields; tell whether they are within the bounds."""
+    most = checks.limits.parts_max
+    if texts + sum([len(value) for fields in others for name, value in fields.items() if name in _LISTS]) <= most:
+        return True
+    totals = {name: sum(len(fields.get(name, ())) for fields in others) for name in _LISTS}
+    totals["parts"] += texts
+    within = [checks.count(total, most, f"{path}.{name}") for name, total in totals.items()]
+    return all(within)
 
 
 def _message(fields: Mapping[str, Any], checks: Checks, path: str) -> Message:

@@ -14,16 +14,18 @@ _MADE = frozenset({"text", "audio"})
 AUTO = "junctor/auto"
 
 
-def refuse(fields: Mapping[str, Any], checks: Checks, path: str) -> None:
-    """Note every part of a spec whose feature does not exist yet; `fields` are those that are set, by name."""
-    for field in _FIELDS:
-        if field in fields:
-            checks.wrong(f"{path}.{field}", _NOT_YET)
-    if "modalities" in fields and not _MADE.issuperset(fields["modalities"]):
-        checks.wrong(f"{path}.modalities", "only text and audio can be produced yet")
-    _model(fields.get("model", ""), checks, f"{path}.model")
-    for place, name in enumerate(fields.get("models", ())[:MODELS_MAX]):
-        _model(name, checks, f"{path}.models[{place}]")
+def refuse(model: str, fields: Mapping[str, Any], checks: Checks, path: str) -> None:
+    """Note every part of a spec whose feature does not exist yet; `fields` are the others that are set, by name."""
+    if fields:
+        for field in _FIELDS:
+            if field in fields:
+                checks.wrong(f"{path}.{field}", _NOT_YET)
+        if "modalities" in fields and not _MADE.issuperset(fields["modalities"]):
+            checks.wrong(f"{path}.modalities", "only text and audio can be produced yet")
+    _model(model, checks, f"{path}.model")
+    if "models" in fields:
+        for place, name in enumerate(fields["models"][:MODELS_MAX]):
+            _model(name, checks, f"{path}.models[{place}]")
 
 
 def _model(name: str, checks: Checks, path: str) -> None:
