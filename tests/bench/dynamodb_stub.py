@@ -152,8 +152,9 @@ class Stub:
         return _written(await self._table(asked["TableName"]).put_new(_item(asked["Item"])))
 
     async def _update_item(self, asked: Json) -> Json:
-        changes = _changes(asked)
-        return _written(await self._table(asked["TableName"]).update(_key(asked["Key"]), _conditions(asked), changes))
+        changes, returning = _changes(asked), asked.get("ReturnValues") == "ALL_NEW"
+        table = self._table(asked["TableName"])
+        return _written(await table.update(_key(asked["Key"]), _conditions(asked), changes, returning=returning))
 
     async def _delete_item(self, asked: Json) -> Json:
         return _written(await self._table(asked["TableName"]).delete(_key(asked["Key"]), _conditions(asked)))

@@ -78,7 +78,9 @@ class Instant:
         for future in written:
             future.set_result(DONE)
 
-    async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
+    async def update(
+        self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change], *, returning: bool = True
+    ) -> Done | Refused:
         """Have it written."""
         return DONE
 

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from junctor.adapters.net.face import Response, Transport
+from junctor.adapters.net.headers import prepared
 from junctor.v1.completion_pb2 import Delta
 from junctor.v1.router_service_pb2 import (
     CompleteRequest,
@@ -96,6 +97,9 @@ class _Answer(Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(_Answer)
 
 
+_HEADERS = prepared({"content-type": "application/json", "authorization": "Bearer made-up"})
+
+
 class _Proxy:
     """Asks the provider and hands its text on."""
 
@@ -120,9 +124,8 @@ class _Proxy:
                     yield StreamResponse(events=[StreamEvent(delta=Delta(content=text))])
 
     async def _post(self, scenario: exchange.Scenario, by: float) -> Response:
-        headers = {"content-type": "application/json", "authorization": "Bearer made-up"}
         body = exchange.provider_request(scenario)
-        return await self._transport.post(self._url, headers, body, connect_by=by, answer_by=by)
+        return await self._transport.post(self._url, _HEADERS, body, connect_by=by, answer_by=by)
 
 
 def _texts(events: list[bytes]) -> Iterator[str]:

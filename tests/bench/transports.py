@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from statistics import median
 
 from junctor.adapters.net.face import Transport
+from junctor.adapters.net.headers import prepared
 from junctor.bootstrap import native
 from tests.bench.exchange import CHUNKS, Scenario, provider_request
 from tests.bench.report import percentile_us
@@ -24,13 +25,13 @@ CALLS = {Scenario.WHOLE: 1_000, Scenario.BURST: 150, Scenario.SPACED: 16}
 AT_ONCE = {Scenario.WHOLE: 1, Scenario.BURST: 1, Scenario.SPACED: 16}
 CANCELS = 200
 PATIENCE_S = 60.0
+HEADERS = prepared({"content-type": "application/json", "accept": "text/event-stream", "authorization": "Bearer made-up"})
 
 
 async def _ask(transport: Transport, url: str, scenario: Scenario) -> None:
     """Make one call and read its answer to the end."""
     by = asyncio.get_running_loop().time() + PATIENCE_S
-    headers = {"content-type": "application/json", "accept": "text/event-stream", "authorization": "Bearer made-up-secret"}
-    async with await transport.post(url, headers, provider_request(scenario), connect_by=by, answer_by=by) as response:
+    async with await transport.post(url, HEADERS, provider_request(scenario), connect_by=by, answer_by=by) as response:
         if not scenario.streamed:
             await response.whole(by)
             return

@@ -228,6 +228,23 @@ async def test_an_update_returns_the_whole_new_item(table: Table) -> None:
     assert await stored(table) == answer.item
 
 
+async def test_an_update_that_is_to_return_nothing_does_all_the_same(table: Table) -> None:
+    """A slot would be settled by a write that is another one, or a refusal of it hide who ended the slot before."""
+    done(await table.put_new(item(state="OPEN", note="x")))
+    changes: list[Change] = [Set("state", "SETTLED"), Remove("note")]
+    for _ in range(2):  # what was written lately is written over in a way of its own, and what was not in another
+        ended = done(await table.update(KEY, [Equals("state", "OPEN")], changes, returning=False))
+        assert ended.item is None
+        assert ended.capacity.write_units > 0
+        assert await stored(table) == item(state="SETTLED")
+        refusal = refused(await table.update(KEY, [Equals("state", "OPEN")], changes, returning=False))
+        assert refusal.old == item(state="SETTLED")
+        await table.batch_put([item(state="OPEN", large="x" * 2_000)])
+        changes = [*changes, Remove("large")]
+    assert done(await table.update(Key("P", "other"), [], [Add("count", 1)], returning=False)).item is None
+    assert await stored(table, Key("P", "other")) == item(sort="other", count=1)
+
+
 async def test_an_update_makes_a_missing_item(table: Table) -> None:
     """The first count of a rollup would be lost."""
     assert done(await table.update(KEY, [], [Add("count", 1)])).item == item(count=1)

@@ -14,6 +14,7 @@ from junctor.adapters.net.addresses import HostRule, Vetting
 from junctor.adapters.net.aiohttp_transport import Transport
 from junctor.adapters.net.errors import ConnectionLostError, NeverSentError, TransportError
 from junctor.adapters.net.face import Limits
+from junctor.adapters.net.headers import prepared
 from junctor.adapters.net.line import Line, Target
 from tests.support.certificates import self_signed
 from tests.support.scripted_upstream import (
@@ -281,7 +282,7 @@ async def test_one_timer_serves_a_whole_stream(transport: Transport, monkeypatch
     by = soon()
     async with (
         ScriptedUpstream([*script, Send(chunk(b""))]) as upstream,
-        await transport.post(upstream.base_url, {}, b"", connect_by=by, answer_by=by) as response,
+        await transport.post(upstream.base_url, prepared({}), b"", connect_by=by, answer_by=by) as response,
     ):
         while await response.read(soon()):
             pass
@@ -306,10 +307,10 @@ async def test_one_timer_serves_the_calls_of_a_connection(transport: Transport, 
     async with ScriptedUpstream(answer, answer, slow()) as upstream:
         bys = [soon() + later_s for later_s in range(3)]
         for by in bys[:2]:
-            async with await transport.post(upstream.base_url, {}, b"", connect_by=by, answer_by=by) as response:
+            async with await transport.post(upstream.base_url, prepared({}), b"", connect_by=by, answer_by=by) as response:
                 assert await response.whole(by) == b"hi"
         assert set_at == bys[:1]
-        posting = asyncio.create_task(transport.post(upstream.base_url, {}, b"", connect_by=bys[2], answer_by=bys[2]))
+        posting = asyncio.create_task(transport.post(upstream.base_url, prepared({}), b"", connect_by=bys[2], answer_by=bys[2]))
         await asyncio.wait_for(arrived.wait(), PATIENCE_S)
         (line,) = transport._pool._open
         line._ring()

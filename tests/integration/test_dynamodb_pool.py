@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import cast
@@ -9,11 +10,12 @@ from typing import cast
 import pytest
 
 from junctor.adapters.net import dial
+from junctor.adapters.net.dial import Dialer
 from junctor.adapters.net.face import Limits
 from junctor.adapters.net.line import Target
 from junctor.adapters.tables.dynamodb_connection import Connection
 from junctor.adapters.tables.dynamodb_http import Reply
-from junctor.adapters.tables.dynamodb_pool import Pool, _Due
+from junctor.adapters.tables.dynamodb_pool import AGE_MAX_S, AGE_MIN_S, Pool, _Due
 from junctor.adapters.tables.dynamodb_sender import NeverSentError, UnansweredError
 from tests.support.scripted_upstream import (
     PATIENCE_S,
@@ -32,6 +34,7 @@ from tests.support.scripted_upstream import (
 from tests.support.virtual_loop import run_virtual
 
 ONE = Limits(connections_max=1)
+TARGET = Target("127.0.0.1", 1, None)
 REQUEST = b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
 GOOD: list[Step] = status(200, b"good")
 
@@ -286,6 +289,70 @@ async def test_a_connection_whose_request_was_not_read_to_its_end_is_not_used_ag
         assert len(connections) == 2
         await pool.close()
         over.set()
+
+
+class _Answering(asyncio.Transport):
+    """A transport whose other end answers each request in the loop's next turn."""
+
+    def __init__(self, connection: Connection, ours: socket.socket) -> None:
+        super().__init__({"socket": ours})
+        self._connection = connection
+        self._ended = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Answer what is asked."""
+        assert not self._ended
+        whole = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood"
+        asyncio.get_running_loop().call_soon(self._connection.data_received, whole)
+
+    def is_closing(self) -> bool:
+        """Tell whether it was closed."""
+        return self._ended
+
+    def abort(self) -> None:
+        """Close it."""
+        if not self._ended:
+            self._ended = True
+            asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
+
+
+@pytest.mark.parametrize("busy", [2, 5])
+def test_no_connection_is_kept_for_ever(busy: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instance would ask an address for days that the table's name does not lead to any more, or all would end at once."""
+
+    async def story() -> dict[int, list[float]]:
+        loop = asyncio.get_running_loop()
+        used: defaultdict[int, list[float]] = defaultdict(list)
+        made: list[Connection] = []
+        ours, theirs = socket.socketpair()
+
+        async def connect(_dialer: Dialer, _target: Target, make: Callable[[], Connection]) -> Connection:
+            connection = make()
+            made.append(connection)
+            connection.connection_made(_Answering(connection, ours))
+            return connection
+
+        monkeypatch.setattr(Dialer, "__call__", connect)
+        with ours, theirs:
+            limits = Limits(connections_max=2)  # with more who ask, each connection goes from hand to hand
+            pool = Pool(limits, connect_s=PATIENCE_S, answer_s=PATIENCE_S)
+            while loop.time() < 3 * AGE_MAX_S:
+                assert {reply.body for reply in await asyncio.gather(*(pool.ask(TARGET, REQUEST) for _ in range(busy)))} == {
+                    b"good"
+                }
+                for number, connection in enumerate(made):
+                    if connection in pool._open:
+                        used[number].append(loop.time())
+                await asyncio.sleep(1)
+            assert pool._places + len(pool._idle) == 2
+            await pool.close()
+        return used
+
+    used = run_virtual(story())
+    lives = [times[-1] - times[0] for times in used.values()][:4]
+    assert len(used) >= 6
+    assert all(AGE_MIN_S - 2 <= life <= AGE_MAX_S + 2 for life in lives)
+    assert len(set(lives)) > 1
 
 
 def test_each_has_its_own_time() -> None:

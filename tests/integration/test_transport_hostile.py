@@ -351,14 +351,6 @@ async def test_many_calls_at_once_are_told_apart(transport: Transport) -> None:
             assert sum(answer is not None for answer in found) >= 40
 
 
-async def test_a_dead_connection_that_is_not_known_to_be_dead_is_never_sent(transport: Transport) -> None:
-    """A reset that comes with the request on a kept connection says nothing about the endpoint."""
-    async with ScriptedUpstream(status(200, b"hi"), [Send(b"HTTP/1.1 200 OK\r\nx: "), Reset()]) as upstream:
-        await whole(transport, upstream.base_url)
-        with pytest.raises(NeverSentError):
-            await post(transport, upstream.base_url)
-
-
 async def test_nonsense_on_a_kept_connection_is_not_its_end(transport: Transport) -> None:
     """An endpoint that has begun to talk nonsense would be tried again and again, as if nothing had been sent."""
     async with ScriptedUpstream(status(200, b"hi"), [Send(b"nonsense\r\n\r\n"), WaitClosed()]) as upstream:

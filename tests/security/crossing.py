@@ -90,10 +90,12 @@ class NotedTable(SimulatedTable):
         self._partitions.append(str(item["pk"]))
         return await super().put_new(item)
 
-    async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
+    async def update(
+        self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change], *, returning: bool = True
+    ) -> Done | Refused:
         """Change an item."""
         self._partitions.append(key.partition)
-        return await super().update(key, conditions, changes)
+        return await super().update(key, conditions, changes, returning=returning)
 
     async def transact(self, operations: Sequence[Operation], token: str) -> Done | Refused:
         """Apply all operations, or none."""

@@ -9,6 +9,7 @@ import pytest
 
 from junctor.adapters.net.addresses import HostRule, Vetting
 from junctor.adapters.net.errors import NeverSentError
+from junctor.adapters.net.headers import prepared
 from junctor.bootstrap import native
 from junctor.client import JunctorRpcError
 from junctor.client.admin import AdminClient, catalog_messages
@@ -196,7 +197,7 @@ async def test_a_rebound_name_is_not_connected_to(library: str) -> None:
         try:
             by = asyncio.get_running_loop().time() + 5.0
             with pytest.raises(NeverSentError):
-                await transport.post(f"{url}/chat/completions", {}, b"{}", connect_by=by, answer_by=by)
+                await transport.post(f"{url}/chat/completions", prepared({}), b"{}", connect_by=by, answer_by=by)
         finally:
             await transport.close()
         assert inner.connections == 0
@@ -217,7 +218,9 @@ async def test_a_judged_name_is_connected_to_under_its_name(library: str) -> Non
         transport = MAKERS[library](None, vetting)
         try:
             by = asyncio.get_running_loop().time() + 5.0
-            async with await transport.post(f"{url}/chat/completions", {}, b"{}", connect_by=by, answer_by=by) as answer:
+            async with await transport.post(
+                f"{url}/chat/completions", prepared({}), b"{}", connect_by=by, answer_by=by
+            ) as answer:
                 assert answer.status == 200
                 await answer.whole(by)
         finally:
@@ -257,11 +260,11 @@ async def test_a_judged_name_must_be_the_certificates(
     by = asyncio.get_running_loop().time() + 5.0
     try:
         if answered:
-            async with await transport.post(f"{url}/x", {}, b"{}", connect_by=by, answer_by=by) as answer:
+            async with await transport.post(f"{url}/x", prepared({}), b"{}", connect_by=by, answer_by=by) as answer:
                 assert await answer.whole(by) == b"{}"
         else:
             with pytest.raises(NeverSentError):
-                await transport.post(f"{url}/x", {}, b"{}", connect_by=by, answer_by=by)
+                await transport.post(f"{url}/x", prepared({}), b"{}", connect_by=by, answer_by=by)
     finally:
         await transport.close()
         server.close()

@@ -67,10 +67,12 @@ class BusyTable(FaultyTable):
         self._meet([_key(item)])
         return await super().put_new(item)
 
-    async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
+    async def update(
+        self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change], *, returning: bool = True
+    ) -> Done | Refused:
         """Change one item, unless a transaction has it."""
         self._meet([key])
-        return await super().update(key, conditions, changes)
+        return await super().update(key, conditions, changes, returning=returning)
 
     async def transact(self, operations: Sequence[Operation], token: str) -> Done | Refused:
         """Apply all operations, unless another transaction has one of their items."""

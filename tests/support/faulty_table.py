@@ -91,9 +91,11 @@ class FaultyTable:
         """Begin to write an item if its key is free."""
         return asyncio.get_running_loop().create_task(self.put_new(item))
 
-    async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
+    async def update(
+        self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change], *, returning: bool = True
+    ) -> Done | Refused:
         """Change one item."""
-        return await self._do("update", lambda: self._table.update(key, conditions, changes))
+        return await self._do("update", lambda: self._table.update(key, conditions, changes, returning=returning))
 
     async def delete(self, key: Key, conditions: Sequence[Condition] = ()) -> Done | Refused:
         """Take one item away."""

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from junctor.adapters.net import aiohttp_transport, transport
 from junctor.adapters.net.addresses import Vetting
 from junctor.adapters.net.face import Limits, Response, Transport
+from junctor.adapters.net.headers import prepared
 from tests.support.scripted_upstream import PATIENCE_S
 
 MAKERS: Final[dict[str, Callable[[Limits | None, Vetting | None], Transport]]] = {
@@ -27,6 +28,8 @@ def chosen(limits: Limits | None = None, vetting: Vetting | None = None) -> Tran
     return MAKERS[CHOSEN](limits, vetting)
 
 
+_TEXT: Final = prepared({"content-type": "text/plain"})
+
 Make: TypeAlias = Callable[[Limits], Transport]
 """Makes transports that are closed when the test ends."""
 
@@ -40,7 +43,7 @@ async def post(
     transport: Transport, url: str, body: bytes = b"hello", *, connect_s: float = PATIENCE_S, answer_s: float = PATIENCE_S
 ) -> Response:
     """Send a request."""
-    return await transport.post(url, {"content-type": "text/plain"}, body, connect_by=soon(connect_s), answer_by=soon(answer_s))
+    return await transport.post(url, _TEXT, body, connect_by=soon(connect_s), answer_by=soon(answer_s))
 
 
 async def whole(transport: Transport, url: str, body: bytes = b"hello") -> bytes:

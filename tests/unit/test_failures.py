@@ -3,7 +3,7 @@
 import pytest
 
 from junctor.adapters.net import errors
-from junctor.adapters.net.headers import encode_headers, header_lines
+from junctor.adapters.net.headers import prepared
 from junctor.adapters.providers.auth import Authorization, authorize
 from junctor.adapters.providers.failures import classify
 from junctor.adapters.providers.registry import Auth
@@ -52,7 +52,10 @@ def test_the_secret_goes_where_the_row_says(auth: Auth, headers: dict[str, str])
     """A secret in the wrong header is a 401 from a healthy provider, or a secret shown to one that asked for none."""
     authorization = authorize(auth, "KEY", FixedSecrets({"KEY": SECRET}))
     assert isinstance(authorization, Authorization)
-    assert authorization.headers == headers
+    fields = dict(prepared(headers).fields)
+    json = {b"content-type": b"application/json"}
+    assert dict(authorization.whole.fields) == {**json, b"accept": b"application/json", **fields}
+    assert dict(authorization.streamed.fields) == {**json, b"accept": b"text/event-stream", **fields}
 
 
 @pytest.mark.parametrize("secret", ["", "two\r\nlines: x", "tab\x00null", "€uro", " blank", "blank\n", "a\x7fb"])
@@ -64,11 +67,21 @@ def test_a_bad_secret_is_a_credential_failure(secret: str) -> None:
     assert not secret or secret not in repr(failure)
 
 
+def test_a_secret_that_changed_is_used() -> None:
+    """After a rotation the old key would be sent until the next start, and every call of the provider refused."""
+    secrets = {"KEY": SECRET}
+    for secret in (SECRET, "another-one"):
+        secrets["KEY"] = secret
+        authorization = authorize(Auth(), "KEY", FixedSecrets(secrets))
+        assert isinstance(authorization, Authorization)
+        assert (b"authorization", f"Bearer {secret}".encode()) in authorization.whole.fields
+
+
 def test_a_secret_shows_nowhere() -> None:
     """A repr in a log or a provider's quotation in an error would hand the key to whoever reads it."""
     authorization = authorize(Auth(), "KEY", FixedSecrets({"KEY": SECRET}))
     assert isinstance(authorization, Authorization)
-    assert SECRET not in repr(authorization)
+    assert SECRET not in repr(authorization) + repr(authorization.whole) + repr(authorization.streamed)
     quoting = Failure(kind=FailureKind.REQUEST, code=SECRET, message=f"bad key {SECRET}! again: {SECRET[:10]}")
     scrubbed = authorization.scrub(quoting)
     assert SECRET[:10] not in repr(scrubbed)
@@ -79,10 +92,9 @@ def test_a_secret_shows_nowhere() -> None:
 
 def test_no_header_value_can_end_its_line() -> None:
     """A value with a line break would let its author write further headers."""
-    assert encode_headers({"a": "b c", "d": "é"}) == [(b"a", b"b c"), (b"d", b"\xe9")]
-    assert header_lines({"a": "b c", "d": "é"}) == b"a: b c\r\nd: \xe9\r\n"
+    headers = prepared({"a": "b c", "d": "é"})
+    assert headers.fields == ((b"a", b"b c"), (b"d", b"\xe9"))
+    assert headers.lines == b"a: b c\r\nd: \xe9\r\n"
     for value in ("a\r\nb: c", "a\nb", "a\rb", "\x00", "", " a", "a ", "snow \u2603"):
         with pytest.raises(errors.BadHeaderError):
-            encode_headers({"x": value})
-        with pytest.raises(errors.BadHeaderError):
-            header_lines({"a": "b", "x": value})
+            prepared({"a": "b", "x": value})

@@ -145,7 +145,7 @@ def test_a_hold_that_failed_is_known_to_have_failed() -> None:
 def test_a_bug_in_a_settlement_is_told(later: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Generations would go unbilled without a word."""
 
-    async def broken(*given: object) -> None:
+    async def broken(*given: object, **named: object) -> None:
         raise ZeroDivisionError
 
     async def scenario(world: World) -> None:

@@ -29,7 +29,7 @@ from junctor.ledger.allowance.allowance import Allowance
 from junctor.ledger.ledger import Ledger
 from junctor.ledger.tools import Terms as LedgerTerms
 from junctor.ledger.tools import Tools
-from junctor.ports.ambient import Clock, Dice
+from junctor.ports.ambient import Dice
 from junctor.ports.secrets import Peppers
 from junctor.ports.table import Store, Table
 from junctor.ports.telemetry import Telemetry
@@ -87,21 +87,17 @@ class Core:
 class Views:
     """Takes the snapshots that one call uses from beginning to end."""
 
-    def __init__(
-        self, catalog: PackagedCatalog, credentials: CredentialsAtHand, health: InstanceHealth, clock: Clock, dice: Dice
-    ) -> None:
+    def __init__(self, catalog: PackagedCatalog, credentials: CredentialsAtHand, health: InstanceHealth, dice: Dice) -> None:
         self._source = catalog
         self._credentials = credentials
         self._health = health
-        self._clock = clock
         self._dice = dice
 
     def __call__(self) -> Snapshots:
         """Return the views of this instant."""
-        catalog = self._source.current()
+        catalog, health = self._source.current(), self._health.snapshot()
         credentials = self._credentials.of(catalog.providers)
-        seed = int(self._dice.uniform() * SEEDS)
-        return Snapshots(catalog, self._health.snapshot(), credentials, self._clock.now_ms(), seed, _SPOKEN)
+        return Snapshots(catalog, health, credentials, health.at_ms, int(self._dice.uniform() * SEEDS), _SPOKEN)
 
 
 async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Peppers, telemetry: Telemetry) -> Core:
@@ -128,7 +124,7 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
     health = InstanceHealth(clock, dice, telemetry)
     services = Services(
         admission=Admission(table, secrets, clock, settings.key_cache_s),
-        snapshots=Views(catalog, CredentialsAtHand(secrets, settings.credential_weights), health, clock, dice),
+        snapshots=Views(catalog, CredentialsAtHand(secrets, settings.credential_weights), health, dice),
         upstream=Gateway(rows, DIALECTS, transport, secrets),
         health=health,
         ledger=Ledger(

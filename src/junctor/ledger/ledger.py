@@ -110,7 +110,7 @@ class Ledger:
             waiting = self._patience.begin()
             try:
                 conditions, changes = generations.ending(opened, outcome, now_ms)
-                answer = await self._table.update(booked.key, conditions, changes)
+                answer = await self._table.update(booked.key, conditions, changes, returning=False)
                 settled = self._settled(booked, opened, cost, slots.ended(answer, outcome))
             except StoreError:
                 pass

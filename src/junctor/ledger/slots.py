@@ -132,7 +132,7 @@ async def end_slot(table: Table, opened: Generation, outcome: Outcome, now_ms: i
         StoreError: it could not be written, or its fate is not known; safe to repeat.
     """
     conditions, changes = generations.ending(opened, outcome, now_ms)
-    return ended(await table.update(keys.slot(opened.slot), conditions, changes), outcome)
+    return ended(await table.update(keys.slot(opened.slot), conditions, changes, returning=False), outcome)
 
 
 def ended(answer: Done | Refused, outcome: Outcome) -> Ending:

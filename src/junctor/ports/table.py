@@ -40,7 +40,7 @@ class IndexSpec(Struct, frozen=True, kw_only=True):
     sort: str
 
 
-class TableSpec(Struct, frozen=True, kw_only=True):
+class TableSpec(Struct, frozen=True, kw_only=True, cache_hash=True):
     """A table as it is to be made: its key attributes are the strings `pk` and `sk`.
 
     `ttl` names an attribute of Unix seconds after which an item may be swept; readers must not rely on its being gone.
@@ -151,7 +151,7 @@ class Capacity(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True):
-    """The write was applied. `item` is the item after an update, else None."""
+    """The write was applied. `item` is the item after an update that was to return it, else None."""
 
     item: Item | None = None
     capacity: Capacity = Capacity()
@@ -245,8 +245,10 @@ class Table(Protocol):
         A StoreError comes by the future alone. To cancel it is to cancel the write's task.
         """
 
-    async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
-        """Change one item if all conditions hold."""
+    async def update(
+        self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change], *, returning: bool = True
+    ) -> Done | Refused:
+        """Change one item if all conditions hold. `returning`: whether Done is to hold the item, which takes its time."""
 
     async def delete(self, key: Key, conditions: Sequence[Condition] = ()) -> Done | Refused:
         """Take one item away if all conditions hold."""

@@ -144,6 +144,7 @@ class _Rows(Mapping[str, EndpointHealth]):
 
     def __init__(self, all_: Measurements, fleet: _Fleet) -> None:
         self._all = all_
+        self._measured = all_.endpoints
         self._fleet = fleet
         self.now = Instant(0.0, 0)
 
@@ -160,7 +161,7 @@ class _Rows(Mapping[str, EndpointHealth]):
     def get(self, key: str, /, default: EndpointHealth | _Other) -> EndpointHealth | _Other: ...
     def get(self, key: str, /, default: object = None) -> object:
         """Return one endpoint's health, else the default."""
-        measured = self._all.endpoints.get(key)
+        measured = self._measured.get(key)
         if measured is None:
             if not self._all.refusals or not (refused := self._all.refused(key.partition("/")[0], self.now.s)):
                 return default
@@ -177,10 +178,6 @@ class _Rows(Mapping[str, EndpointHealth]):
     def __len__(self) -> int:
         """Count them."""
         return len(self._all.endpoints)
-
-    def __bool__(self) -> bool:
-        """Say whether there is anything to look up: a refused credential shows at endpoints that were never tried, too."""
-        return bool(self._all.endpoints or self._all.refusals)
 
     def _made(self, endpoint: str, measured: Measured) -> EndpointHealth:
         now = self.now

@@ -198,10 +198,14 @@ class EngineTable:
         """Begin to write an item if its key is free."""
         return asyncio.get_running_loop().create_task(self.put_new(item))
 
-    async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
+    async def update(
+        self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change], *, returning: bool = True
+    ) -> Done | Refused:
         """Change one item."""
         operation = Update(key, tuple(conditions), tuple(changes))
-        return await self._store.carry_write([operation], lambda: self._table.update(key, conditions, changes))
+        return await self._store.carry_write(
+            [operation], lambda: self._table.update(key, conditions, changes, returning=returning)
+        )
 
     async def delete(self, key: Key, conditions: Sequence[Condition] = ()) -> Done | Refused:
         """Take one item away."""

@@ -24,7 +24,7 @@ from junctor.adapters.net.addresses import Vetting
 from junctor.adapters.net.dial import Dialer
 from junctor.adapters.net.errors import BadProtocolError, NeverSentError, TimedOutError, TooLargeError, TransportError
 from junctor.adapters.net.face import Limits
-from junctor.adapters.net.headers import header_lines
+from junctor.adapters.net.headers import Headers, prepared
 from junctor.adapters.net.line import Line, Target
 from junctor.adapters.net.pool import Pool
 
@@ -122,19 +122,15 @@ class Transport:
         self._vetting = vetting or Vetting()
         self._answer_bytes_max = limits.answer_bytes_max
         own = {"user-agent": f"junctor/{importlib.metadata.version('junctor')}", "accept-encoding": "identity"}
-        self._own = header_lines(own)
+        self._own = prepared(own).lines
         self._dialer = Dialer()
         self._pool = Pool(limits, self._dialer)
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, connect_by: float, answer_by: float) -> Response:
-        """Send a request and return when status and headers of its answer have come.
-
-        Raises TransportError and BadHeaderError.
-        """
-        lines = header_lines(headers)
+    async def post(self, url: str, headers: Headers, body: bytes, *, connect_by: float, answer_by: float) -> Response:
+        """Send a request and return when status and headers of its answer have come. Raises TransportError."""
         taken_by = min(connect_by, answer_by)
         address = await self._address(url, taken_by)
-        head = b"%b%b%bcontent-length: %d\r\n\r\n" % (address.opening, self._own, lines, len(body))
+        head = b"%b%b%bcontent-length: %d\r\n\r\n" % (address.opening, self._own, headers.lines, len(body))
         try:
             line = await self._pool.take(address.target, taken_by)
         except TimeoutError:

@@ -10,7 +10,7 @@ class TransportError(Exception):
 
 
 class NeverSentError(TransportError):
-    """The server did not act on the request: no connection was made, or a kept-alive one died before it answered."""
+    """The server did not act on the request: no connection was made, or a kept-alive one died before a byte of an answer."""
 
 
 class ConnectionLostError(TransportError):

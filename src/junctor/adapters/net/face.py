@@ -13,6 +13,8 @@ from typing import Protocol, Self
 
 from msgspec import Struct
 
+from junctor.adapters.net.headers import Headers
+
 LINGER_S = 1.0
 """How long a released answer may take to end, in seconds, before its connection is closed instead of kept."""
 
@@ -64,11 +66,11 @@ class Response(Protocol):
 class Transport(Protocol):
     """The connections to all servers."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, connect_by: float, answer_by: float) -> Response:
+    async def post(self, url: str, headers: Headers, body: bytes, *, connect_by: float, answer_by: float) -> Response:
         """Send a request and return when status and headers of its answer have come.
 
-        `connect_by`: the instant by which sending must have begun. A kept-alive connection that breaks before the answer's
-        headers are whole raises NeverSentError, as the server was closing it. Raises TransportError and BadHeaderError.
+        `connect_by`: the instant by which sending must have begun. A kept-alive connection that breaks before any byte of
+        an answer came raises NeverSentError, as the server was closing it. Raises TransportError.
         """
 
     async def close(self) -> None:

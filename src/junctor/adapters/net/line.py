@@ -55,6 +55,7 @@ class Line(ResponseHandler):
         self.target = target
         self._ended = ended
         self._asked = 0
+        self._heard = False
         self._by = 0.0
         self._rings_at = 0.0
         self._alarm: asyncio.TimerHandle | None = None
@@ -71,6 +72,7 @@ class Line(ResponseHandler):
         if transport is None:
             raise NeverSentError("the connection was closed before it was used")
         self._asked += 1
+        self._heard = False
         self._answer = None
         self.taken = 0
         self.set_response_params(
@@ -94,7 +96,7 @@ class Line(ResponseHandler):
         if self._failure is None:
             return None
         judged = self._judge()
-        if isinstance(judged, ConnectionLostError) and self._asked > 1:
+        if isinstance(judged, ConnectionLostError) and self._asked > 1 and not self._heard:
             raise NeverSentError("a kept connection was closed by the server")
         raise judged
 
@@ -144,6 +146,7 @@ class Line(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
+        self._heard = True
         super().data_received(data)
         self._wake()
 

@@ -9,7 +9,8 @@ Invariant: every wait ends at an instant that the caller gave, and every failure
 
 import asyncio
 import importlib.metadata
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
 from types import TracebackType
 from typing import Protocol, Self, cast
@@ -27,7 +28,7 @@ from junctor.adapters.net.errors import (
     TransportError,
 )
 from junctor.adapters.net.face import Limits
-from junctor.adapters.net.headers import encode_headers
+from junctor.adapters.net.headers import Headers, prepared
 
 _READ_AHEAD_BYTES = 256 * 1024
 """How much of an answer is held for a caller who is slower than the server."""
@@ -42,8 +43,10 @@ _LIBRARY_ERRORS = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.Unsuppor
 """What the network can do to us. OSError: TLS errors while reading are passed on as they are."""
 
 
-class _Closable(Protocol):
+class _Stream(Protocol):
     """What the library gives for a connection."""
+
+    read: Callable[[int, float | None], Awaitable[bytes]]
 
     async def aclose(self) -> None:
         """Close it."""
@@ -55,16 +58,19 @@ class _Progress:
     def __init__(self, timer: asyncio.Timeout, answer_by: float) -> None:
         self._timer = timer
         self._answer_by = answer_by
-        self._half_open: _Closable | None = None
+        self._half_open: _Stream | None = None
         self.fresh = False
         self.sent = False
+        self.heard = False
 
     async def trace(self, event: str, info: Mapping[str, object]) -> None:
         """Take one event; from the first byte sent on, the wait is for the answer and no longer for the connection."""
         if event == "connection.connect_tcp.started":
             self.fresh = True
         elif event == "connection.connect_tcp.complete":
-            self._half_open = cast("_Closable", info["return_value"])
+            self._half_open = _listened_to(info)
+        elif event == "connection.start_tls.complete":
+            _listened_to(info)
         elif event == "http11.send_request_headers.started":
             self._half_open = None
             self.sent = True
@@ -74,6 +80,25 @@ class _Progress:
         """Close a connection whose handshake did not end: the library forgets it when it is cancelled there."""
         if self._half_open is not None:
             await self._half_open.aclose()
+
+
+_ASKING: ContextVar[_Progress | None] = ContextVar("asking", default=None)
+"""The request that the running task sent last: the library reads the head of its answer in that task."""
+
+
+def _listened_to(made: Mapping[str, object]) -> _Stream:
+    """Return the connection that was made, whose reads are noted from now on: no event tells that an answer has begun."""
+    stream = cast("_Stream", made["return_value"])
+    read = stream.read
+
+    async def heard(bytes_max: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the library's
+        data = await read(bytes_max, timeout)
+        if data and (asking := _ASKING.get()) is not None:
+            asking.heard = True
+        return data
+
+    stream.read = heard
+    return stream
 
 
 class Response:
@@ -202,7 +227,8 @@ class Transport:
         limits = limits or Limits()
         self._vetting = vetting or Vetting()
         self._answer_bytes_max = limits.answer_bytes_max
-        self._user_agent = f"junctor/{importlib.metadata.version('junctor')}"
+        version = importlib.metadata.version("junctor")
+        self._own = prepared({"user-agent": f"junctor/{version}", "accept-encoding": "identity"})
         self._pool = httpx.AsyncHTTPTransport(
             trust_env=False,
             limits=httpx.Limits(
@@ -213,22 +239,21 @@ class Transport:
         )
         self._lingering: set[asyncio.Task[None]] = set()
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, connect_by: float, answer_by: float) -> Response:
+    async def post(self, url: str, headers: Headers, body: bytes, *, connect_by: float, answer_by: float) -> Response:
         """Send a request and return when status and headers of its answer have come.
 
-        `connect_by`: the instant by which sending must have begun. A kept-alive connection that breaks before the answer's
-        headers are whole raises NeverSentError, as the server was closing it. Raises TransportError and BadHeaderError.
+        `connect_by`: the instant by which sending must have begun. A kept-alive connection that breaks before any byte of
+        an answer came raises NeverSentError, as the server was closing it. Raises TransportError.
         """
-        own = {"user-agent": self._user_agent, "accept-encoding": "identity"}
-        wire_headers = encode_headers({**own, **headers})
         place = await vetted.place(self._vetting, url, min(connect_by, answer_by))
         try:
-            request = _request(url, place, wire_headers, body)
+            request = _request(url, place, [*self._own.fields, *headers.fields], body)
         except httpx.InvalidURL:
             raise NeverSentError("the address is not valid") from None
         timer = asyncio.timeout_at(min(connect_by, answer_by))
         progress = _Progress(timer, answer_by)
         request.extensions["trace"] = progress.trace
+        _ASKING.set(progress)
         try:
             async with timer:
                 answer = await self._pool.handle_async_request(request)
@@ -240,7 +265,7 @@ class Transport:
             if not progress.sent:
                 raise NeverSentError("no connection could be made") from None
             judged = _judge(error)
-            if isinstance(judged, ConnectionLostError) and not progress.fresh:
+            if isinstance(judged, ConnectionLostError) and not (progress.fresh or progress.heard):
                 raise NeverSentError("a kept connection was closed by the server") from None
             raise judged from None
         finally:

@@ -1,14 +1,19 @@
 """How does a candidate's secret become a header? Through here, and through nothing else.
 
-The secret is fetched for one call, put where the provider's row says, and shown nowhere else: not in a repr, not in an error,
-and not in a failure whose text the provider wrote with our own secret in it.
+The secret is fetched for each call, put where the provider's row says, and shown nowhere else: not in a repr, not in an error,
+and not in a failure whose text the provider wrote with our own secret in it. What it opens is made once for each secret, and
+not kept by its name: a name may stand for another secret at any time.
 """
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from junctor.adapters.net.errors import BadHeaderError
-from junctor.adapters.net.headers import check_value
+from junctor.adapters.net.headers import Headers, check_value, prepared
 from junctor.adapters.providers.registry import Auth
 from junctor.domain.routing import Failure, FailureKind
 from junctor.ports.secrets import Secrets
@@ -18,11 +23,15 @@ _HIDDEN = "[secret]"
 _TELLING_CHARS = 6
 """A beginning of a secret shorter than this tells no more than what kind of key it is."""
 
+_SECRETS_KEPT: Final = 1_024
+"""For how many secrets it is kept what they open."""
+
 
 class Authorization(Struct, frozen=True):
-    """The headers that open a provider, and the secret within them."""
+    """The headers that open a provider, for a whole answer and for a streamed one, and the secret within them."""
 
-    headers: dict[str, str]
+    whole: Headers
+    streamed: Headers
     secret: str = ""
 
     def __repr__(self) -> str:
@@ -48,14 +57,30 @@ class Authorization(Struct, frozen=True):
 def authorize(auth: Auth, credential: str | None, secrets: Secrets) -> Authorization | Failure:
     """Fetch the secret named `credential` and put it where it goes; None asks for no header."""
     if credential is None or auth.style == "none":
-        return Authorization({})
+        return _NONE
     secret = secrets.get(credential)
     if not secret:
         return Failure(kind=FailureKind.CREDENTIAL, message="there is no secret of this name")
     try:
-        check_value(secret)
+        return _opening(auth.header, secret)
     except BadHeaderError:
         return Failure(kind=FailureKind.CREDENTIAL, message="the secret has characters that no header may hold")
-    if auth.header is not None:
-        return Authorization({auth.header: secret}, secret)
-    return Authorization({"authorization": f"Bearer {secret}"}, secret)
+
+
+def _authorization(headers: Mapping[str, str], secret: str = "") -> Authorization:
+    """Make the headers of requests ready. Raises BadHeaderError."""
+    whole, streamed = (
+        prepared({"content-type": "application/json", "accept": accepted, **headers})
+        for accepted in ("application/json", "text/event-stream")
+    )
+    return Authorization(whole, streamed, secret)
+
+
+@lru_cache(_SECRETS_KEPT)
+def _opening(header: str | None, secret: str) -> Authorization:
+    """Put a secret into the header of this name, or where most have it. Raises BadHeaderError."""
+    check_value(secret)
+    return _authorization({"authorization": f"Bearer {secret}"} if header is None else {header: secret}, secret)
+
+
+_NONE: Final = _authorization({})

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from junctor.adapters.net.errors import TimedOutError, TransportError
 from junctor.adapters.net.face import Response, Transport
+from junctor.adapters.net.headers import Headers
 from junctor.adapters.providers.auth import Authorization, authorize
 from junctor.adapters.providers.dialect import Dialect, Encoded
 from junctor.adapters.providers.failures import classify
@@ -42,6 +43,7 @@ class _Exchange(Struct, frozen=True):
     """A request made ready, and what is needed to read its answer."""
 
     url: str
+    headers: Headers
     encoded: Encoded
     dialect: Dialect
     authorization: Authorization
@@ -49,6 +51,12 @@ class _Exchange(Struct, frozen=True):
     def fail(self, failure: Failure) -> Failure:
         """Return the failure as it may leave."""
         return self.authorization.scrub(failure)
+
+    async def refusal(self, response: Response, by: float) -> Failure:
+        """Read an answer that is not OK to the failure that it is."""
+        async with response:
+            text = await response.head(_REFUSAL_BYTES, min(by, _now_s() + _REFUSAL_S))
+        return self.fail(self.dialect.refusal(response.status, response.headers, text))
 
 
 class Gateway:
@@ -64,21 +72,23 @@ class Gateway:
 
     async def complete(self, candidate: Candidate, spec: CompletionSpec, timers: Timers) -> Completion | Failure:
         """Ask for a whole answer."""
-        start_s = _now_s()
+        loop = asyncio.get_running_loop()
+        start_s = loop.time()
         exchange = self._prepare(candidate, spec, stream=False)
         if isinstance(exchange, Failure):
             return exchange
-        bound = (start_s + timers.total_s, FailureKind.DEADLINE)
-        response = await self._open(exchange, start_s + timers.connect_s, bound, stream=False)
-        if isinstance(response, Failure):
-            return response
-        first_s = _now_s() - start_s
-        async with response:
-            try:
-                body = await response.whole(bound[0])
-            except TransportError as error:
-                return classify(error, bound[1])
-        answer = exchange.dialect.decode(body)
+        by, body = start_s + timers.total_s, exchange.encoded.body
+        connect_by = start_s + timers.connect_s
+        try:
+            response = await self._transport.post(exchange.url, exchange.headers, body, connect_by=connect_by, answer_by=by)
+            if response.status != _OK:
+                return await exchange.refusal(response, by)
+            first_s = loop.time() - start_s
+            async with response:
+                text = await response.whole(by)
+        except TransportError as error:
+            return classify(error, FailureKind.DEADLINE)
+        answer = exchange.dialect.decode(text)
         if isinstance(answer, Failure):
             return exchange.fail(answer)
         return msgspec.structs.replace(answer, time_to_first_token_s=first_s, dropped=exchange.encoded.dropped)
@@ -92,9 +102,16 @@ class Gateway:
             return
         total: _Bound = (start_s + timers.total_s, FailureKind.DEADLINE)
         first = _sooner(start_s + timers.first_token_s, total)
-        response = await self._open(exchange, start_s + timers.connect_s, first, stream=True)
-        if isinstance(response, Failure):
-            yield (response,)
+        connect_by, body = start_s + timers.connect_s, exchange.encoded.body
+        try:
+            response = await self._transport.post(
+                exchange.url, exchange.headers, body, connect_by=connect_by, answer_by=first[0]
+            )
+        except TransportError as error:
+            yield (classify(error, first[1]),)
+            return
+        if response.status != _OK:
+            yield (await exchange.refusal(response, first[0]),)
             return
         async with response:
             reading = _Reading(exchange, response, first, total, timers.idle_s)
@@ -110,25 +127,8 @@ class Gateway:
             return authorization
         dialect = self._dialects[endpoint.dialect]
         encoded = dialect.encode(endpoint, spec, row.quirks, stream=stream)
-        return _Exchange(endpoint.base_url + encoded.path, encoded, dialect, authorization)
-
-    async def _open(self, exchange: _Exchange, connect_by: float, bound: _Bound, *, stream: bool) -> Response | Failure:
-        """Send the request; an answer that is not OK is read to its failure here."""
-        headers = {
-            "content-type": "application/json",
-            "accept": "text/event-stream" if stream else "application/json",
-            **exchange.authorization.headers,
-        }
-        body = exchange.encoded.body
-        try:
-            response = await self._transport.post(exchange.url, headers, body, connect_by=connect_by, answer_by=bound[0])
-        except TransportError as error:
-            return classify(error, bound[1])
-        if response.status == _OK:
-            return response
-        async with response:
-            text = await response.head(_REFUSAL_BYTES, min(bound[0], _now_s() + _REFUSAL_S))
-        return exchange.fail(exchange.dialect.refusal(response.status, response.headers, text))
+        headers = authorization.streamed if stream else authorization.whole
+        return _Exchange(endpoint.base_url + encoded.path, headers, encoded, dialect, authorization)
 
 
 class _Reading:

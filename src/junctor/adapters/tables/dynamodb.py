@@ -110,9 +110,11 @@ class DynamoTable:
         """Begin to write an item if its key is free."""
         return asyncio.get_running_loop().create_task(self.put_new(item))
 
-    async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
+    async def update(
+        self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change], *, returning: bool = True
+    ) -> Done | Refused:
         """Change one item if all conditions hold."""
-        return await self._write("UpdateItem", Update(key, tuple(conditions), tuple(changes)), _NEW)
+        return await self._write("UpdateItem", Update(key, tuple(conditions), tuple(changes)), _NEW if returning else _NOTHING)
 
     async def delete(self, key: Key, conditions: Sequence[Condition] = ()) -> Done | Refused:
         """Take one item away if all conditions hold."""

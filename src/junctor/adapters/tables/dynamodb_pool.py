@@ -2,13 +2,15 @@
 
 All connections lead to one place: whoever asks names it only for those that are made. Who finds all of them busy waits in line
 for one of them. One timer serves all exchanges, and one all idle connections: each has as long as any other, so that the first
-to be due is the first that began.
+to be due is the first that began. A connection has a greatest age, however busy it is: who makes another one hears where the
+table's name leads by then.
 
-Invariant: an exchange ends with its connection kept (its answer was whole, and nothing came behind it) or closed, and with the
-place of it given on: also if it failed, was late or was cancelled.
+Invariant: an exchange ends with its connection kept (its answer was whole, nothing came behind it, and it is not too old) or
+closed, and with the place of it given on: also if it failed, was late or was cancelled.
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,6 +22,9 @@ from junctor.adapters.net.line import Target
 from junctor.adapters.tables.dynamodb_connection import Connection
 from junctor.adapters.tables.dynamodb_http import Reply
 from junctor.adapters.tables.dynamodb_sender import UNREACHABLE, NeverSentError
+
+AGE_MIN_S, AGE_MAX_S = 240.0, 300.0
+"""After how long a connection is not kept any more, in seconds: drawn for each, lest all that began together end together."""
 
 _CLOSE_S = 1.0
 """How long the event loop gets to close all connections, in seconds."""
@@ -38,7 +43,8 @@ class Pool:
         self._dialer = Dialer()
         self._places = limits.connections_max
         self._waiting: dict[asyncio.Future[Connection | None], None] = {}
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, float] = {}
+        self._dice = random.SystemRandom()
         self._busy = _Due(answer_s, lambda connection: connection.give_up("late"))
         self._idle = _Due(limits.idle_s, self._drop)
         self._closed = False
@@ -57,7 +63,7 @@ class Pool:
         except BaseException:
             self._drop(connection)
             raise
-        if connection.fit and not self._closed:
+        if connection.fit and not self._closed and asyncio.get_running_loop().time() < self._open[connection]:
             self._keep(connection)
         else:
             self._drop(connection)
@@ -124,7 +130,7 @@ class Pool:
             self._pass(None)
             raise
         if connection.fit:
-            self._open.add(connection)
+            self._open[connection] = asyncio.get_running_loop().time() + self._dice.uniform(AGE_MIN_S, AGE_MAX_S)
         return connection
 
     def _keep(self, connection: Connection) -> None:
@@ -154,7 +160,7 @@ class Pool:
 
     def _ended(self, connection: Connection) -> None:
         """Forget a connection that is gone."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         if self._idle.remove(connection):
             self._pass(None)
         if not self._open:

@@ -246,9 +246,11 @@ class SimulatedTable:
         """Begin to write an item if its key is free."""
         return asyncio.get_running_loop().create_task(self.put_new(item))
 
-    async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[ItemChange]) -> Done | Refused:
+    async def update(
+        self, key: Key, conditions: Sequence[Condition], changes: Sequence[ItemChange], *, returning: bool = True
+    ) -> Done | Refused:
         """Change one item if all conditions hold."""
-        return await self._write(Update(key, tuple(conditions), tuple(changes)))
+        return await self._write(Update(key, tuple(conditions), tuple(changes)), returning=returning)
 
     async def delete(self, key: Key, conditions: Sequence[Condition] = ()) -> Done | Refused:
         """Take one item away if all conditions hold."""
@@ -300,7 +302,7 @@ class SimulatedTable:
             units += await self._store.write(apply)
         return Capacity(write_units=units)
 
-    async def _write(self, operation: Operation) -> Done | Refused:
+    async def _write(self, operation: Operation, *, returning: bool = False) -> Done | Refused:
         checked = check_operation(self._spec, operation)
         key = operation_key(checked)
 
@@ -308,6 +310,8 @@ class SimulatedTable:
             answer, new = decide(checked, self._now(key))
             if isinstance(answer, Done):
                 self._store.put(self._spec, key, new)
+                if not returning:
+                    return Done(None, answer.capacity)
             return _answered(answer)
 
         return await self._store.write(apply)

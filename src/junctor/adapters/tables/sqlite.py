@@ -186,7 +186,7 @@ class SqliteTable:
     def begin_put_new(self, item: Item) -> "asyncio.Future[Done | Refused]":
         """Begin to write an item if its key is free: the writer's thread does it, and no task."""
         checked = check_item(self._spec, item)
-        key, data = key_of(checked), encode(checked)
+        key, data = key_of(checked), checked.packed or encode(checked)
         try:
             self._store.sweep_in_time()
             return self._store.writer.write(self._writes.put_alone, self._writes.put_new, key, checked, data)
@@ -195,9 +195,12 @@ class SqliteTable:
             refused.set_exception(error)
             return refused
 
-    async def update(self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change]) -> Done | Refused:
+    async def update(
+        self, key: Key, conditions: Sequence[Condition], changes: Sequence[Change], *, returning: bool = True
+    ) -> Done | Refused:
         """Change one item if all conditions hold."""
-        return await self._apply(check_update(self._spec, Update(key, tuple(conditions), tuple(changes))))
+        answer = await self._apply(check_update(self._spec, Update(key, tuple(conditions), tuple(changes))))
+        return answer if returning or isinstance(answer, Refused) else Done(None, answer.capacity)
 
     async def delete(self, key: Key, conditions: Sequence[Condition] = ()) -> Done | Refused:
         """Take one item away if all conditions hold."""

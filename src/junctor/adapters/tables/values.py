@@ -8,7 +8,7 @@ what passes on one store passes on all. Invariant: a checked item shares no muta
 import hashlib
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -66,15 +66,15 @@ TOKEN_LIFE_S = 600
 def check_item(spec: TableSpec, item: Item) -> "MeasuredItem":
     """Return a deep copy of an item that may be written. Raises TypeError, ValueError."""
     copy = MeasuredItem(item)
-    names = _item_names(spec, tuple(copy))
-    size = _plain_size(list(copy.values()))
-    if size is None:
+    sorting = _sorting_names(spec, tuple(copy))
+    copy.packed = packed = _packed(copy)
+    if packed is None:
         for name, value in copy.items():
             copy[name] = check_value(value)
     _check_key_text(copy.get(PARTITION), PARTITION_BYTES_MAX)
-    for name in names.sorting:
+    for name in sorting:
         _check_key_text(copy.get(name), SORT_BYTES_MAX)
-    if size is None or names.size + size + PLAIN_BYTES_MORE * len(copy) > ITEM_BYTES_MAX:
+    if packed is None or len(packed) + PLAIN_BYTES_MORE * len(copy) > ITEM_BYTES_MAX:
         check_size(copy)
     return copy
 
@@ -107,17 +107,27 @@ def check_value(value: Value, depth: int = 0) -> Value:
     raise TypeError(f"a table holds no {kind.__name__}")
 
 
-def _plain_size(values: list[Value]) -> int | None:
-    """Return the bytes of values in msgpack where all can be stored and hold no others; None: each is to be looked at.
+def _packed(item: "MeasuredItem") -> bytes | None:
+    """Return an item in msgpack where all values can be stored and hold no others; None: each is to be looked at.
 
     To encode them is the fastest way to look at all at once: it fails for half a surrogate pair, and beyond 64 bits.
     """
-    if not _PLAIN.issuperset(map(type, values)):
+    if not _PLAIN.issuperset(map(type, item.values())):
         return None
     try:
-        return len(_encoder.encode(values))
+        return _encoder.encode(item)
     except (OverflowError, UnicodeEncodeError):
         return None
+
+
+def _is_plain(value: Value) -> bool:
+    """Tell of most values that can be stored and hold no others, at a glance."""
+    kind = type(value)
+    if isinstance(value, str):
+        return kind is str and value.isascii()
+    if isinstance(value, int):
+        return kind is bool or (kind is int and -INTEGER_MAX <= value <= INTEGER_MAX)
+    return value is None or kind is bytes
 
 
 def copy_item(item: Item) -> Item:
@@ -166,12 +176,14 @@ def check_update(spec: TableSpec, update: Update) -> Update:
     check_conditions(update)
     changes = update.changes
     indexed = _changed_names(spec, tuple([change.attribute for change in changes]))
-    values = [change.value for change in changes if type(change) is Set]
-    if not values and not _may_stand_alone(update):
+    for change in changes:
+        if type(change) is not Set or change.attribute in indexed or not _is_plain(change.value):
+            break
+    else:
+        return update
+    if not _may_stand_alone(update):
         # DynamoDB, unlike for any other update, would not make a missing item for it.
         raise ValueError("an update that only removes needs a condition that needs the item")
-    if len(values) == len(changes) and not indexed and _plain_size(values) is not None:
-        return update
     return Update(update.key, update.conditions, tuple([_check_change(change, indexed) for change in changes]))
 
 
@@ -222,11 +234,15 @@ def check_batch(spec: TableSpec, items: Sequence[Item]) -> "dict[Key, MeasuredIt
 
 
 class MeasuredItem(dict[str, Value]):
-    """An item that is not changed any more once it was measured: its size and whether it is flat are found out once."""
+    """An item that is not changed any more once it was measured: its size and whether it is flat are found out once.
 
-    __slots__ = ("_flat", "_size")
+    `packed`: the item in msgpack, where that was found out already.
+    """
+
+    __slots__ = ("_flat", "_size", "packed")
     _flat: bool
     _size: int
+    packed: bytes | None
 
     @property
     def size(self) -> int:
@@ -293,8 +309,8 @@ def _copy_value(value: Value) -> Value:
 
 
 def _may_stand_alone(update: Update) -> bool:
-    """Tell whether an update that sets nothing makes a missing item, or needs one that is there."""
-    return any(isinstance(change, Add) for change in update.changes) or any(
+    """Tell whether an update makes a missing item, or needs one that is there."""
+    return any(isinstance(change, (Set, Add)) for change in update.changes) or any(
         isinstance(condition, (Exists, Equals, AtLeast)) for condition in update.conditions
     )
 
@@ -312,16 +328,10 @@ def _check_change(change: Change, indexed: frozenset[str]) -> Change:
     return change
 
 
-class _ItemNames(NamedTuple):
-    """The names of an item's attributes: their bytes, and those whose values order items."""
-
-    size: int
-    sorting: frozenset[str]
-
-
 @lru_cache(maxsize=NAMES_KEPT)  # items of one kind have the same names
-def _item_names(spec: TableSpec, names: tuple[str, ...]) -> _ItemNames:
-    return _ItemNames(sum(_check_text(_name(name)) for name in names), _index_attributes(spec).intersection(names) | {SORT})
+def _sorting_names(spec: TableSpec, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the names of an item's attributes, and return those whose values order items."""
+    return tuple(_index_attributes(spec).intersection([_name(name) for name in names]) | {SORT})
 
 
 @lru_cache(maxsize=NAMES_KEPT)  # as above

@@ -15,6 +15,7 @@ from junctor.policy import counting
 BYTES_PER_TOKEN_MOST: Final = 8
 _NO_PARAMETERS: Final = frozenset({"model", "models", "messages", "modalities", "audio", "session_id", "preset", "extra"})
 """Fields of a spec that every endpoint is sent, or none, or that are judged by themselves."""
+_NOTHING: Final[frozenset[str]] = frozenset()
 _TEXT: Final = frozenset({"text"})
 """What an answer is where nothing else is asked for: an endpoint that makes vectors gives none."""
 _MODALITIES: Final = {"ImagePart": "image", "AudioPart": "audio", "FilePart": "file", "VideoPart": "video"}
@@ -39,19 +40,23 @@ class Asked(Struct, frozen=True, kw_only=True):
 
 def asked_of(spec: CompletionSpec) -> Asked:
     """Return what a spec asks."""
-    size = counting.input_bytes(spec)
-    media = [type(part).__name__ for message in spec.messages for part in message.parts if type(part) is not TextPart]
-    longest = spec.max_tokens
+    media: list[str] = []
+    for message in spec.messages:
+        for part in message.parts:
+            kind = type(part)
+            if kind is not TextPart:
+                media.append(_MODALITIES[kind.__name__])
+    size, longest = counting.input_bytes(spec), spec.max_tokens
     return Asked(
         input_tokens=counting.tokens(size),
         input_least=size // BYTES_PER_TOKEN_MOST,
-        output_tokens=counting.OUTPUT_TOKENS if longest is None else min(longest, counting.OUTPUT_TOKENS),
+        output_tokens=longest if longest is not None and longest < counting.OUTPUT_TOKENS else counting.OUTPUT_TOKENS,
         max_tokens=longest or 0,
         answers=spec.n or 1,
-        media=frozenset(_MODALITIES[name] for name in media) if media else frozenset(),
+        media=frozenset(media) if media else _NOTHING,
         outputs=frozenset(spec.modalities) if spec.modalities else _TEXT,
-        images=media.count("ImagePart"),
-        wished=_wished(spec),
+        images=media.count("image") if media else 0,
+        wished=_wished(spec) if spec.tools or spec.response_format or spec.reasoning else _NOTHING,
     )
 
 
@@ -62,8 +67,6 @@ def parameters(spec: CompletionSpec) -> frozenset[str]:
 
 
 def _wished(spec: CompletionSpec) -> frozenset[str]:
-    if not (spec.tools or spec.response_format or spec.reasoning):
-        return frozenset()
     names = ("tools", "response_format", "reasoning")
     return frozenset([name for name in names if _is_set(getattr(spec, name))])
 

@@ -11,9 +11,10 @@ from math import ceil, inf
 from msgspec import Struct
 
 from junctor.domain.call import Call, Snapshots
+from junctor.domain.completion import CompletionSpec
 from junctor.domain.health import EndpointHealth, Percentiles
 from junctor.domain.money import PICO_IN_NANO, NanoUsd
-from junctor.domain.routing import Exclusion, MaxPrice, RoutingPreferences
+from junctor.domain.routing import Exclusion, MaxPrice, RoutingPreferences, SortBy
 from junctor.policy import bounds
 from junctor.policy.routing import ranks
 from junctor.policy.routing.asking import Asked
@@ -23,7 +24,7 @@ _LEAST_PICOUSD = 1.0
 """What even a free request counts for: its weight would be infinite else."""
 
 
-class Offer(Struct, gc=False):
+class Offer(Struct, eq=False, gc=False):
     """An endpoint that may take a call. `cost_picousd` is what the whole request is expected to cost, never nothing.
 
     `effective_picousd` has on top what the credits for it cost; `weight` is by that and the chance of an answer, both squared,
@@ -41,18 +42,16 @@ class Offer(Struct, gc=False):
     share: float | None = None
     taken: bool = False
 
-    @property
-    def expected_nanousd(self) -> NanoUsd:
-        """What the whole request is expected to cost, rounded up."""
-        return ceil((self.cost_picousd - _LEAST_PICOUSD) / PICO_IN_NANO)
-
 
 def offers(
-    rows: Sequence[Row], call: Call, asked: Asked, snapshots: Snapshots, *, as_sorted: bool
+    rows: Sequence[Row], call: Call, asked: Asked, snapshots: Snapshots, by: SortBy | None
 ) -> tuple[list[Offer], list[Exclusion]]:
-    """Return the endpoints that have a price for the call and keep to its most, and the others with the reason."""
-    spec, preferences, now_ms = call.spec, call.preferences, snapshots.now_ms
-    measured = snapshots.health.endpoints or None
+    """Return the endpoints that have a price for the call and keep to its most, and the others with the reason.
+
+    `by` is what they are to be sorted by, None if they are to be drawn.
+    """
+    spec, preferences, now_ms, as_sorted = call.spec, call.preferences, snapshots.now_ms, by is not None
+    measured = snapshots.health.endpoints
     prefers = preferences.preferred_min_throughput is not None or preferences.preferred_max_latency_ms is not None
     wished, needed = asked.wished, asked.input_tokens + asked.max_tokens
     # As floats, like the prices: whole numbers are exact in them, and nothing is converted at each endpoint.
@@ -64,25 +63,24 @@ def offers(
     if spec.service_tier is not None or preferences.max_price is not None or "audio" in asked.media or "audio" in asked.outputs:
         rows, refused = _affordable(rows, call, asked, now_ms)
     for row in rows:
-        card = row.always or row.card_at(now_ms)
-        if card is None:
+        priced = (row.card, row.usual) if usual < row.usual_below else _priced(row, asked, now_ms, spec)
+        if priced is None:
             refused.append(Exclusion(row.endpoint, "PRICE_UNKNOWN"))
             continue
-        units = (
-            card.usual if usual < card.usual_below else card.units(asked.input_tokens, now_ms, service_tier(row.endpoint, spec))
-        )
-        cost = _LEAST_PICOUSD + tokens_in * units.input + tokens_out * units.output + units.request + images * units.image
+        card, units = priced
+        given, made, saved, request, image, _ = units
+        cost = _LEAST_PICOUSD + tokens_in * given + tokens_out * made + request + images * image
         rank = 0 if as_sorted else row.rank
         if needed > row.context_tokens:
             rank += ranks.TIGHT
         if wished and not wished <= row.parameters:
             rank += ranks.DROPPED * len(wished - row.parameters)
-        health = None if measured is None else measured.get(row.endpoint.id)
+        health = measured.get(row.id)
         if health is None:
             effective = cost * row.fee
             found.append(Offer(row, card, units, cost, effective, 1.0 / (effective * effective), rank))
             continue
-        cost -= tokens_in * health.cache_read_share * units.saved
+        cost -= tokens_in * health.cache_read_share * saved
         effective = cost * row.fee
         chance = health.success_probability / effective
         if health.open or (health.cooling and is_cooling(row, health)):
@@ -95,9 +93,20 @@ def offers(
     return found, refused
 
 
+def expected_nanousd(offer: Offer) -> NanoUsd:
+    """Return what the whole request is expected to cost there, rounded up."""
+    return ceil((offer.cost_picousd - _LEAST_PICOUSD) / PICO_IN_NANO)
+
+
 def is_cooling(row: Row, health: EndpointHealth) -> bool:
     """Tell whether an endpoint has credentials, and may not be asked with any of them for now."""
     return bool(row.held.names) and health.cooling.issuperset(row.held.names)
+
+
+def _priced(row: Row, asked: Asked, now_ms: int, spec: CompletionSpec) -> tuple[Card, Units] | None:
+    """Return the card in force at an endpoint and what a request costs by it, None if there is none."""
+    card = row.card_at(now_ms)
+    return None if card is None else (card, card.units(asked.input_tokens, now_ms, service_tier(row.endpoint, spec)))
 
 
 def _affordable(rows: Sequence[Row], call: Call, asked: Asked, now_ms: int) -> tuple[list[Row], list[Exclusion]]:
@@ -107,7 +116,7 @@ def _affordable(rows: Sequence[Row], call: Call, asked: Asked, now_ms: int) -> t
     kept: list[Row] = []
     refused: list[Exclusion] = []
     for row in rows:
-        card, tier = row.always or row.card_at(now_ms), service_tier(row.endpoint, call.spec)
+        card, tier = row.card_at(now_ms), service_tier(row.endpoint, call.spec)
         if card is None or (tier is not None and tier not in card.tiers) or _is_untold(card, asked):
             refused.append(Exclusion(row.endpoint, "PRICE_UNKNOWN"))
             continue

@@ -20,9 +20,7 @@ from math import inf
 from struct import Struct as Packed
 from typing import Final
 
-from msgspec import Struct
-
-from junctor.domain.routing import SortBy
+from junctor.domain.routing import RoutingPreferences, SortBy
 from junctor.policy.routing import ranks, sticky
 from junctor.policy.routing.offers import Offer, is_cooling
 
@@ -31,39 +29,37 @@ CANDIDATES_MAX: Final = 4
 
 DRAWS_A_PLACE: Final = 2
 _NUMBERS: Final = Packed(f"<{CANDIDATES_MAX * DRAWS_A_PLACE}Q")
+_HASH: Final = blake2b(digest_size=_NUMBERS.size)
+"""Nothing hashed yet: to copy it takes less than to make one."""
 _SPARE_BITS, _UNIT = 64 - 53, 2.0**-53
 """Of a number of 64 bits as many are used as a float has."""
 
 
-class Chance(Struct, frozen=True):
-    """What decides where a draw does: the call's seed, and a number that stands for its conversation, None if it has none."""
+def drawn(found: Sequence[Offer], preferences: RoutingPreferences, seed: bytes, conversation: int | None) -> list[Offer]:
+    """Return the offers of one model that have a place. One may be tried before all others if others may take over from it.
 
-    seed: int
-    conversation: int | None
-
-
-def drawn(found: Sequence[Offer], chance: Chance, *, probing: bool) -> list[Offer]:
-    """Return the offers of one model that have a place. `probing`: whether one may be tried before all others."""
+    `seed` is the call's, in decimal; `conversation` a number that stands for its conversation, None if it has none.
+    """
     if not found:
         return []
-    present = sorted({offer.rank for offer in found})
-    taken = _probe(found, present, chance.seed) if probing and present[-1] >= ranks.OPEN else []
-    left = [offer for offer in found if not offer.taken] if taken else found
-    numbers = iter(_numbers(f"{chance.seed}/{found[0].row.endpoint.model}"))
-    for rank in present:
-        group = [offer for offer in left if offer.rank == rank] if len(present) > 1 else list(left)
-        begun = len(taken)
-        weights = [offer.weight for offer in group]
-        total = sum(weights)
-        if chance.conversation is not None and rank == present[0] and len(group) > 1:
-            home = sticky.home(group, chance.conversation)
+    groups = _by_rank(found)
+    taken = (
+        _probe(found, groups, int(seed))
+        if preferences.allow_fallbacks and groups[len(groups) - 1][0].rank >= ranks.OPEN
+        else []
+    )
+    numbers = iter(_numbers(seed, found[0].row.draws))
+    for group in groups:
+        total, weights = 0.0, []
+        for offer in group:
+            total += offer.weight
+            weights.append(offer.weight)
+        if conversation is not None and group is groups[0] and len(group) > 1:
+            home = sticky.home(group, conversation)
             if home is not None:
                 taken.append(group.pop(home))
-                del weights[home]
-        _draw(group, weights, numbers, taken)
-        if total:
-            for offer in taken[begun:]:
-                offer.share = offer.weight / total
+                taken[-1].share = weights.pop(home) / total if total else None
+        _draw(group, weights, total, numbers, taken)
         if len(taken) == CANDIDATES_MAX:
             break
     return taken
@@ -91,14 +87,27 @@ def _value(offer: Offer, by: SortBy | None) -> float:
     return inf if speed is None else -speed
 
 
-def _probe(found: Sequence[Offer], present: Sequence[int], seed: int) -> list[Offer]:
-    """Take the offer that is to be probed, if there is one; if there are several, any of them."""
-    least = min(map(ranks.need, present))
+def _by_rank(found: Sequence[Offer]) -> list[list[Offer]]:
+    """Return the offers of each rank, the lowest first: most often all are of one."""
+    first = found[0].rank
+    for offer in found:
+        if offer.rank != first:
+            present = sorted({each.rank for each in found})
+            return [[each for each in found if each.rank == rank] for rank in present]
+    return [[*found]]
+
+
+def _probe(found: Sequence[Offer], groups: Sequence[list[Offer]], seed: int) -> list[Offer]:
+    """Take the offer that is to be probed out of its group, if there is one; if there are several, any of them."""
+    least = min(ranks.need(group[0].rank) for group in groups)
     due = [offer for offer in found if offer.rank & ranks.OPEN and ranks.need(offer.rank) == least and _is_due(offer)]
     if not due:
         return []
     probe = due[seed % len(due)]
-    probe.taken = True
+    for group in groups:
+        if group[0].rank == probe.rank:
+            group.remove(probe)
+            break
     return [probe]
 
 
@@ -106,20 +115,25 @@ def _is_due(offer: Offer) -> bool:
     return offer.health is not None and offer.health.probe and not is_cooling(offer.row, offer.health)
 
 
-def _draw(group: list[Offer], weights: list[float], numbers: Iterator[int], taken: list[Offer]) -> None:
+def _draw(group: list[Offer], weights: list[float], total: float, numbers: Iterator[int], taken: list[Offer]) -> None:
     """Take offers out of a group until the places, or those with a weight, are used up; then the others, as they come."""
     never = [offer for offer in group if not offer.weight] if 0.0 in weights else []
     if never:
         group, weights = [offer for offer in group if offer.weight], [weight for weight in weights if weight]
     while group and len(taken) < CANDIDATES_MAX:
         sums = [*accumulate(weights)]
-        last, unit = len(sums) - 1, sums[-1] * _UNIT
+        last = len(sums) - 1
+        unit = sums[last] * _UNIT
         one = bisect_right(sums, (next(numbers) >> _SPARE_BITS) * unit, 0, last)
         two = bisect_right(sums, (next(numbers) >> _SPARE_BITS) * unit, 0, last)
         place = two if one != two and _waits_less(group[two], group[one]) else one
-        taken.append(group.pop(place))
-        del weights[place]
-    taken += never[: CANDIDATES_MAX - len(taken)]
+        offer = group.pop(place)
+        offer.share = weights.pop(place) / total
+        taken.append(offer)
+    if never:
+        for offer in never[: CANDIDATES_MAX - len(taken)]:
+            offer.share = 0.0 if total else None
+            taken.append(offer)
 
 
 def _waits_less(offer: Offer, other: Offer) -> bool:
@@ -133,6 +147,9 @@ def _waits_less(offer: Offer, other: Offer) -> bool:
     return first * (mine.in_flight + 1) < second * (others.in_flight + 1)
 
 
-def _numbers(name: str) -> tuple[int, ...]:
-    """Return numbers of 64 bits that follow from a name, enough for all places."""
-    return _NUMBERS.unpack(blake2b(name.encode(), digest_size=_NUMBERS.size).digest())
+def _numbers(seed: bytes, model: bytes) -> tuple[int, ...]:
+    """Return numbers of 64 bits that follow from a seed and what stands for a model, enough for all places."""
+    hashing = _HASH.copy()
+    hashing.update(seed)
+    hashing.update(model)
+    return _NUMBERS.unpack(hashing.digest())

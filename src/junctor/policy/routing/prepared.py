@@ -8,7 +8,7 @@ PRICE_UNKNOWN where there is no price at any time, and PAID where the model is a
 from bisect import bisect_right
 from collections.abc import Mapping
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -29,7 +29,7 @@ _UNBOUNDED: Final = 1 << 62
 _PPM: Final = 1_000_000
 
 
-class Units(Struct, frozen=True):
+class Units(NamedTuple):
     """What each unit of one request costs, in pico-USD: whole numbers, as floats since they only go into estimates.
 
     `saved` is what a token of input costs less that is read from the cache: nothing where the card does not name that.
@@ -100,18 +100,23 @@ class Card:
 
 
 class Row(Struct, frozen=True, kw_only=True, gc=False):
-    """An endpoint that nothing speaks against before a call is known. `always` is its card, where it has one that never ends.
+    """An endpoint that nothing speaks against before a call is known.
 
-    `held` are the credentials that open it. `fee` is what its prices are multiplied by for what buying its provider's credits
-    costs. `rank` is what its provider gives it. `beyond` is its exclusion where others go before it.
+    `card` is its first price card, and `usual` what units cost by that in a request of fewer than `usual_below` input tokens
+    (Card), which is 0 where the card may end. `held` are the credentials that open it. `fee` is what its prices are multiplied
+    by for what buying its provider's credits costs. `rank` is what its provider gives it. `draws` stands for its model in
+    draws. `beyond` is its exclusion where others go before it.
     """
 
     endpoint: Endpoint
+    id: str
     provider: str
     held: Held
     fee: float
     cards: tuple[Card, ...]
-    always: Card | None
+    card: Card
+    usual: Units
+    usual_below: float
     parameters: frozenset[str]
     inputs: frozenset[str]
     outputs: frozenset[str]
@@ -119,6 +124,7 @@ class Row(Struct, frozen=True, kw_only=True, gc=False):
     output_tokens_max: int
     policy: DataPolicy
     rank: int
+    draws: bytes
     beyond: Exclusion
 
     def card_at(self, now_ms: int) -> Card | None:
@@ -143,20 +149,14 @@ class Served(Struct, frozen=True):
 class Prepared:
     """What is worked out of one catalogue, with the credentials and dialects at hand."""
 
+    __slots__ = ("_served", "aliases", "catalog", "credentials", "dialects")
+
     def __init__(self, snapshots: Snapshots) -> None:
         self.catalog: Catalog = snapshots.catalog
         self.credentials: Mapping[str, tuple[Credential, ...]] = snapshots.credentials
         self.dialects = snapshots.dialects
         self.aliases = {alias: model.slug for model in self.catalog.models.values() for alias in model.aliases}
         self._served: dict[str, Served] = {}
-
-    def fits(self, snapshots: Snapshots) -> bool:
-        """Tell whether this was worked out of these snapshots."""
-        return (
-            self.catalog is snapshots.catalog
-            and self.credentials is snapshots.credentials
-            and (self.dialects is snapshots.dialects or self.dialects == snapshots.dialects)
-        )
 
     def served(self, model: str) -> Served:
         """Return the endpoints of a model of the catalogue."""
@@ -199,11 +199,14 @@ class Prepared:
         unbounded = len(cards) == 1 and cards[0].card.valid_from is None and cards[0].card.valid_to is None
         return Row(
             endpoint=endpoint,
+            id=endpoint.id,
             provider=endpoint.provider,
             held=credentials.held(endpoint.provider, present),
             fee=fee,
             cards=cards,
-            always=cards[0] if unbounded else None,
+            card=cards[0],
+            usual=cards[0].usual,
+            usual_below=cards[0].usual_below if unbounded else 0.0,
             parameters=frozenset(endpoint.parameters),
             inputs=frozenset(endpoint.input_modalities),
             outputs=frozenset(endpoint.output_modalities),
@@ -211,6 +214,7 @@ class Prepared:
             output_tokens_max=endpoint.output_tokens_max or _UNBOUNDED,
             policy=endpoint.data_policy or provider.data_policy,
             rank=ranks.AGGREGATOR if provider.aggregator else 0,
+            draws=f"/{endpoint.model}".encode(),
             beyond=Exclusion(endpoint, "BEYOND_FALLBACK_LIMIT"),
         )
 
@@ -220,8 +224,13 @@ _remembered: list[Prepared] = []
 
 def prepared(snapshots: Snapshots) -> Prepared:
     """Return what is worked out of these snapshots, from memory if they were seen before."""
+    catalog, present, dialects = snapshots.catalog, snapshots.credentials, snapshots.dialects
     for found in _remembered:
-        if found.fits(snapshots):
+        if (
+            found.catalog is catalog
+            and found.credentials is present
+            and (found.dialects is dialects or found.dialects == dialects)
+        ):
             return found
     made = Prepared(snapshots)
     _remembered.insert(0, made)

@@ -22,6 +22,7 @@ OPENING_CHARS: Final = 2_048
 """How much of each message of an opening names a conversation."""
 _NEVER: Final = (0, inf)
 """Stands for an endpoint that no conversation stays with."""
+_ANSWERING: Final = Role.ASSISTANT
 _INSTRUCTIONS: Final = (Role.SYSTEM, Role.DEVELOPER)
 
 
@@ -51,7 +52,7 @@ def _name(call: Call) -> str | None:
             instruction = instruction or message
         else:
             first = first or message
-            if message.role is Role.ASSISTANT:
+            if message.role is _ANSWERING:
                 return f"opening {_beginning(instruction)}\0{_beginning(first)}"
     return None
 

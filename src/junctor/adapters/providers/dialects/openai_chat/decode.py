@@ -3,9 +3,11 @@
 Empty is a failure: nothing said, thought, called or refused, and no reason given to stop.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from junctor.adapters.providers.dialects.openai_chat import reading
 from junctor.adapters.providers.refusals import error_inside, malformed
@@ -15,6 +17,10 @@ from junctor.wire import openai_chat as wire
 
 _DECODER: Final = msgspec.json.Decoder(wire.ChatCompletion)
 _NOTHING: Final = wire.ChatMessage()
+_TEXT_ONLY: Final = astuple(_NOTHING)[2:]
+"""What a message has besides its role and its content, where it has nothing else."""
+_SILENCE: Final = Message(Role.ASSISTANT)
+_ASSISTANT: Final = Role.ASSISTANT
 
 
 def decode(body: bytes) -> Completion | Failure:
@@ -33,49 +39,58 @@ def decode(body: bytes) -> Completion | Failure:
 
 def _completion(answer: wire.ChatCompletion) -> Completion | Failure:
     """Read the choices of an answer without an error."""
-    choices = answer.choices or ()
-    given = {call.id for choice in choices if choice.message for call in choice.message.tool_calls or () if call.id}
-    read: list[Choice] = []
-    number = 0
+    choices: list[Choice] = []
+    call_ids = _call_ids(answer)
     whole = False
-    for position, choice in enumerate(choices):
-        message = choice.message or _NOTHING
-        calls = message.tool_calls or ()
-        content, reasoning = reading.texts(message)
-        details = reading.details(message) if message.reasoning_details else ()
-        annotations = reading.annotations(message) if message.annotations or message.executed_tools else ()
-        speech = None if message.audio is None else reading.speech(message)
-        told = content or reasoning or details or calls or message.refusal or annotations or speech
-        whole = whole or bool(told or choice.finish_reason)
-        ids = [call.id or _unused(reading.minted_id(number + nth, answer.id), given) for nth, call in enumerate(calls)]
-        number += len(calls)
-        read.append(
+    for position, choice in enumerate(answer.choices or ()):
+        message = _message(choice.message or _NOTHING, call_ids)
+        native = choice.finish_reason
+        whole = whole or bool(native) or message != _SILENCE
+        choices.append(
             Choice(
-                index=position if choice.index is None else choice.index,
-                message=Message(
-                    role=Role.ASSISTANT,
-                    parts=(TextPart(content),) if content else (),
-                    tool_calls=tuple(map(_tool_call, ids, calls)),
-                    reasoning=reasoning or None,
-                    reasoning_details=details,
-                    refusal=message.refusal or None,
-                    annotations=annotations,
-                    speech=speech,
-                ),
-                finish_reason=reading.finish_reason(choice.finish_reason, calls_tools=bool(calls)),
-                native_finish_reason=choice.native_finish_reason or choice.finish_reason or "",
-                logprobs=None if choice.logprobs is None else reading.logprobs(choice.logprobs),
+                position if choice.index is None else choice.index,
+                message,
+                reading.finish_reason(native, calls_tools=bool(message.tool_calls)),
+                choice.native_finish_reason or native or "",
+                None if choice.logprobs is None else reading.logprobs(choice.logprobs),
             )
         )
     if not whole:
         return malformed("the answer is empty")
-    return Completion(choices=tuple(read), usage=reading.usage_of(answer), upstream_id=answer.id)
+    return Completion(choices=tuple(choices), usage=reading.usage_of(answer), upstream_id=answer.id)
 
 
-def _tool_call(call_id: str, call: wire.ToolCall) -> ToolCall:
+def _message(message: wire.ChatMessage, call_ids: Iterator[str]) -> Message:
+    """Read one message; its calls of tools take the next of the ids."""
+    content = message.content
+    if isinstance(content, str) and astuple(message)[2:] == _TEXT_ONLY:
+        return Message(_ASSISTANT, (TextPart(content),)) if content else _SILENCE
+    text, reasoning = reading.texts(message)
+    return Message(
+        role=_ASSISTANT,
+        parts=(TextPart(text),) if text else (),
+        tool_calls=tuple(map(_tool_call, message.tool_calls or (), call_ids)),
+        reasoning=reasoning or None,
+        reasoning_details=reading.details(message),
+        refusal=message.refusal or None,
+        annotations=reading.annotations(message),
+        speech=reading.speech(message),
+    )
+
+
+def _tool_call(call: wire.ToolCall, call_id: str) -> ToolCall:
     """Read one call of a tool."""
     function = call.function or wire.FunctionCall()
     return ToolCall(id=call_id, name=function.name or "", arguments=function.arguments or "")
+
+
+def _call_ids(answer: wire.ChatCompletion) -> Iterator[str]:
+    """Yield an id for each call of a tool: the provider's, else one of ours that is none of those."""
+    messages = (choice.message for choice in answer.choices or () if choice.message)
+    calls = [call for message in messages for call in message.tool_calls or ()]
+    given = {call.id for call in calls if call.id}
+    for number, call in enumerate(calls):
+        yield call.id or _unused(reading.minted_id(number, answer.id), given)
 
 
 def _unused(minted: str, given: set[str]) -> str:

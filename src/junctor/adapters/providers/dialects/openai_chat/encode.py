@@ -8,11 +8,11 @@ fields of their own in the spec).
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from operator import attrgetter
 from typing import Final, assert_never
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import astuple
 
 from junctor.adapters.providers.dialect import Encoded, Quirks
 from junctor.adapters.providers.dialects.openai_chat.messages import cache_mark, encode_messages
@@ -34,9 +34,10 @@ from junctor.wire import openai_chat as wire
 _PATH: Final = "/chat/completions"
 _NO_PARAMETERS: Final = frozenset({"model", "models", "messages", "session_id", "preset", "extra"})
 """Fields of the spec that are sent always (messages), for routing only, or merged (extra)."""
-_PARAMETERS: Final = tuple(name for name in CompletionSpec.__struct_fields__ if name not in _NO_PARAMETERS)
-_VALUES: Final = attrgetter(*_PARAMETERS)
-_ALL_ABSENT: Final = _VALUES(CompletionSpec(model="", messages=()))
+_FIELDS: Final = CompletionSpec.__struct_fields__
+_ASKED: Final = _FIELDS.index("messages") + 1
+"""Where in the spec the fields begin that a plain question has none of."""
+_ALL_ABSENT: Final = astuple(CompletionSpec(model="", messages=()))[_ASKED:]
 _ENDPOINTS_KEPT: Final = 1_024
 """For how many kinds of endpoint it is kept what they understand."""
 _OF_TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
@@ -69,12 +70,12 @@ def _divide(endpoint: Endpoint, spec: CompletionSpec, quirks: Quirks) -> tuple[l
     """Return the names of the parameters that are set: those to send, and those that the endpoint does not understand."""
     sent: list[str] = []
     dropped: list[str] = []
-    values = _VALUES(spec)
-    if values == _ALL_ABSENT:
+    values = astuple(spec)
+    if values[_ASKED:] == _ALL_ABSENT:
         return sent, dropped
     known = _known(endpoint.parameters, quirks.refused_parameters, speaks="audio" in endpoint.output_modalities)
-    for name, value in zip(_PARAMETERS, values, strict=True):
-        if value is None or value == ():
+    for name, value in zip(_FIELDS, values, strict=True):
+        if value is None or value == () or name in _NO_PARAMETERS:
             continue
         if isinstance(value, Reasoning) and value.effort is None and value.max_tokens is None:
             continue  # at most a wish to leave the thoughts out, which is fulfilled on our side

@@ -4,10 +4,11 @@ Content is a string unless it needs parts: one text without a cache mark is sent
 A turn that was spoken is sent as its transcript: its sound lies at whoever made it, under a credential that all accounts share.
 """
 
-from collections.abc import Callable, Sequence
-from typing import assert_never
+from collections.abc import Mapping, Sequence
+from typing import Final, assert_never
 
 from msgspec import Raw
+from msgspec.structs import astuple
 
 from junctor.adapters.providers.dialect import Quirks
 from junctor.adapters.providers.dialects.openai_chat.call_ids import nine_alphanumeric
@@ -25,16 +26,26 @@ from junctor.domain.completion import (
 )
 from junctor.wire import openai_chat as wire
 
+_TEXT_ONLY: Final = astuple(Message(Role.USER))[2:]
+"""What a message has besides its role and its parts, where it has nothing else."""
 
-def encode_messages(messages: Sequence[Message], quirks: Quirks) -> list[wire.ChatMessage]:
+
+def encode_messages(messages: Sequence[Message], quirks: Quirks) -> list[wire.ChatMessage | dict[str, object]]:
     """Write all messages of a request."""
-    renamed = {} if quirks.tool_call_ids == "any" else nine_alphanumeric(_call_ids(messages))
-
-    def call_id(given: str) -> str:
-        return renamed.get(given, given)
-
-    marks = "cache_control" not in quirks.refused_parameters
-    return [_message(message, quirks, call_id, marks=marks) for message in messages]
+    written: list[wire.ChatMessage | dict[str, object]] = []
+    renamed: Mapping[str, str] | None = None
+    for message in messages:
+        # Most messages are one text, which no quirk changes.
+        parts = message.parts
+        if len(parts) == 1 and astuple(message)[2:] == _TEXT_ONLY:
+            part = parts[0]
+            if isinstance(part, TextPart) and part.cache_control is None:
+                written.append({"role": message.role, "content": part.text})
+                continue
+        if renamed is None:
+            renamed = {} if quirks.tool_call_ids == "any" else nine_alphanumeric(_call_ids(messages))
+        written.append(_message(message, quirks, renamed))
+    return written
 
 
 def cache_mark(control: CacheControl | None, *, marks: bool) -> wire.CacheControl | None:
@@ -42,20 +53,20 @@ def cache_mark(control: CacheControl | None, *, marks: bool) -> wire.CacheContro
     return wire.CacheControl(control.type, control.ttl) if control is not None and marks else None
 
 
-def _message(message: Message, quirks: Quirks, call_id: Callable[[str], str], *, marks: bool) -> wire.ChatMessage:
-    """Write one message."""
+def _message(message: Message, quirks: Quirks, renamed: Mapping[str, str]) -> wire.ChatMessage:
+    """Write one message; `renamed` are the ids of tool calls that go by another name."""
     replay = quirks.reasoning_replay if message.role is Role.ASSISTANT else "none"
     details = message.reasoning_details if replay == "reasoning" else ()
     return wire.ChatMessage(
         role=message.role.value,
-        content=_content(message, marks=marks),
+        content=_content(message, marks="cache_control" not in quirks.refused_parameters),
         name=message.name,
         refusal=message.refusal,
         reasoning=message.reasoning if replay == "reasoning" else None,
         reasoning_content=message.reasoning if replay == "reasoning_content" else None,
         reasoning_details=[Raw(detail) for detail in details] if details else None,
-        tool_calls=[_tool_call(call, call_id) for call in message.tool_calls] if message.tool_calls else None,
-        tool_call_id=None if message.tool_call_id is None else call_id(message.tool_call_id),
+        tool_calls=[_tool_call(call, renamed) for call in message.tool_calls] if message.tool_calls else None,
+        tool_call_id=None if message.tool_call_id is None else renamed.get(message.tool_call_id, message.tool_call_id),
     )
 
 
@@ -92,9 +103,11 @@ def _part(part: Part, *, marks: bool) -> wire.ContentPart:
             assert_never(part)
 
 
-def _tool_call(call: ToolCall, call_id: Callable[[str], str]) -> wire.ToolCall:
+def _tool_call(call: ToolCall, renamed: Mapping[str, str]) -> wire.ToolCall:
     """Write one call of a tool."""
-    return wire.ToolCall(id=call_id(call.id), type="function", function=wire.FunctionCall(call.name, call.arguments))
+    return wire.ToolCall(
+        id=renamed.get(call.id, call.id), type="function", function=wire.FunctionCall(call.name, call.arguments)
+    )
 
 
 def _call_ids(messages: Sequence[Message]) -> list[str]:
