@@ -259,3 +259,22 @@ def test_a_hold_that_is_late_ends_the_wait_for_it_at_the_deadline() -> None:
         assert loop.time() == 8.0
 
     play(scenario())
+
+
+@pytest.mark.parametrize("there_is_one", [True, False])
+def test_a_hold_that_comes_with_the_deadline_has_come(there_is_one: bool) -> None:
+    """An answer that was paid for would be thrown away, or a broken store be told as the caller's lack of time."""
+
+    async def scenario() -> None:
+        loop, holding = asyncio.get_running_loop(), Held()
+        services = cast("Services", SimpleNamespace(deadlines=Deadlines(), telemetry=SimpleNamespace(count=lambda _: None)))
+        waiting = loop.create_task(settle.held(services, holding, cast("Call", SimpleNamespace(deadline_at=7.0))))
+        gone = LedgerUnavailableError("gone", 1.0)
+        loop.call_at(7.0, holding.opened, HOLD) if there_is_one else loop.call_at(7.0, holding.fail, gone)
+        if there_is_one:
+            assert await waiting is HOLD
+        else:
+            with pytest.raises(LedgerUnavailableError):
+                await waiting
+
+    play(scenario())

@@ -411,6 +411,45 @@ def test_probes_count_once_whoever_is_a_prober_by_then(is_named_again: bool) -> 
     assert not rounds.verdict().ejected
 
 
+def _with_a_former_prober(told: int) -> tuple[Rounds, str, str]:
+    """Return an endpoint that is out, its prober, and one that was: it told of so many answered probes, and fell silent."""
+    rounds = Rounds()
+    (former,) = rounds.ejected().probers
+    (prober,) = {"a", "b"} - {former}
+    for probed in range(1, told + 1):
+        rounds.tell(former, ok=1, probed=probed)
+    while former in rounds.verdict().probers:
+        rounds.tell(prober, failed=ROUND_MS // PROBE_PACE_MS + 1)
+    return rounds, prober, former
+
+
+def test_the_other_calls_of_a_former_prober_spoil_nothing() -> None:
+    """Where an endpoint is a model's only one, whoever probed it once would keep it out by each call that fails."""
+    rounds, prober, former = _with_a_former_prober(told=0)
+    rounds.tell(prober, ok=2, probed=2)
+    rounds.tell(former, ok=5, failed=1)
+    rounds.tell(prober, ok=1, probed=3)
+    assert not rounds.verdict().ejected
+
+
+def test_the_other_calls_of_a_former_prober_prove_nothing() -> None:
+    """Where an endpoint is a model's only one, calls that began before would bring it back, as it still fails."""
+    rounds, prober, former = _with_a_former_prober(told=2)
+    rounds.tell(former, ok=2, failed=1, probed=2)
+    rounds.tell(prober, ok=1, probed=1)
+    assert rounds.verdict().ejected
+
+
+def test_the_other_calls_of_a_former_prober_are_no_probes() -> None:
+    """Nobody else would be named as long as it has calls, however seldom the endpoint is probed."""
+    rounds, prober, former = _with_a_former_prober(told=0)
+    rounds.tell(prober, failed=1)
+    rounds.tell(former, ok=20)
+    rounds.other("c")
+    rounds.now_ms += PROBER_SLOW_MS - 1 - ROUND_MS
+    assert len(rounds.verdict().probers) == len([prober, "another"])
+
+
 def test_who_is_sick_counts_among_the_sick_and_probes_nothing() -> None:
     """An instance without a network would be asked whether a provider is back, and nobody know that all are as it is."""
     rounds = Rounds()

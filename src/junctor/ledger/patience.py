@@ -59,7 +59,7 @@ class Patience:
             task.cancel()
 
 
-async def ended_by(future: "asyncio.Future[Any]", at_s: float | None) -> bool:
+async def ended_by(future: "asyncio.Future[Any]", at_s: float) -> bool:
     """Wait for a future until an instant of the loop's clock, and tell whether it is done. It goes on if the caller leaves.
 
     It does for one future what asyncio.wait does for many, at a third of its price.
@@ -72,11 +72,10 @@ async def ended_by(future: "asyncio.Future[Any]", at_s: float | None) -> bool:
             woken.set_result(None)
 
     future.add_done_callback(wake)
-    timer = None if at_s is None else loop.call_at(at_s, wake)
+    timer = loop.call_at(at_s, wake)
     try:
         await woken
     finally:
-        if timer is not None:
-            timer.cancel()
+        timer.cancel()
         future.remove_done_callback(wake)
     return future.done()

@@ -160,8 +160,11 @@ async def held(services: Services, holding: Holding, call: Call) -> Hold:
         services.telemetry.count(Counter.WASTED_UPSTREAM)
         raise
     except TimeoutError:
+        # What came in the turn of the loop in which the time was up has come: an answer that was paid for is not thrown away.
+        if holding.hold is not None:
+            return holding.hold
         services.telemetry.count(Counter.WASTED_UPSTREAM)
-        raise DeadlineError("ledger") from None
+        raise holding.error or DeadlineError("ledger") from None
 
 
 async def beside(services: Services, holding: Holding, call: Call, work: Coroutine[Any, Any, T]) -> T:

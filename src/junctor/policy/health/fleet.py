@@ -117,13 +117,14 @@ class _Out(Struct):
             self.asked_ms = now_ms
         if instance not in self.probed:
             return
-        if instance in self.probers:
-            self.probers[instance] = now_ms
-        probes = sighting.ok + sighting.failed + sighting.throttled
-        self.enough_until_ms = min(self.enough_until_ms + probes * PROBE_PACE_MS, now_ms + PROBER_SLOW_MS)
         before, self.probed[instance] = self.probed[instance], sighting.probed
         more = sighting.probed - before if sighting.probed >= before else sighting.probed
-        self.answered = min(sighting.probed, sighting.ok) if sighting.failed else self.answered + more
+        probes, failed = more, sighting.probed < before
+        if instance in self.probers:  # of a former one only what it tells late of its probes counts: it has other calls as well
+            self.probers[instance] = now_ms
+            probes, failed = sighting.ok + sighting.failed + sighting.throttled, sighting.failed > 0
+        self.enough_until_ms = min(self.enough_until_ms + probes * PROBE_PACE_MS, now_ms + PROBER_SLOW_MS)
+        self.answered = min(sighting.probed, sighting.ok) if failed else self.answered + more
 
 
 class _Standing(Struct):
@@ -299,6 +300,7 @@ def _name_prober(endpoint: str, out: _Out, late: Mapping[str, _Calls], well: Seq
 
     named = min(others, key=distance)
     out.probers[named] = now_ms
+    out.probed = {name: probed for name, probed in out.probed.items() if name in late or name in out.probers}
     out.probed.setdefault(named, 0)
     out.enough_until_ms = now_ms + PROBER_SLOW_MS
 

@@ -103,9 +103,9 @@ class Row(Struct, frozen=True, kw_only=True, gc=False):
     """An endpoint that nothing speaks against before a call is known.
 
     `card` is its first price card, and `usual` what units cost by that in a request of fewer than `usual_below` input tokens
-    (Card), which is 0 where the card may end. `held` are the credentials that open it. `fee` is what its prices are multiplied
-    by for what buying its provider's credits costs. `rank` is what its provider gives it. `draws` stands for its model in
-    draws. `beyond` is its exclusion where others go before it.
+    (Card), which is 0 where another card or the time may set other prices. `held` are the credentials that open it. `fee` is
+    what its prices are multiplied by for what buying its provider's credits costs. `rank` is what its provider gives it.
+    `draws` stands for its model in draws. `beyond` is its exclusion where others go before it.
     """
 
     endpoint: Endpoint
