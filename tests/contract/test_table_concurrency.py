@@ -1,15 +1,12 @@
 """Many callers at once: exactly what is affordable is spent, and one caller's mistake is his own."""
 
 import asyncio
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from junctor.adapters.tables.sqlite import SqliteStore
 from junctor.ports.table import Add, AtLeast, Done, Item, Key, PutNew, Refused, Table, UnavailableError, Update
 from tests.support import tables
-from tests.support.pipeline import PATIENCE_S
 from tests.support.tables import KEY, SAMPLE, done, item, stored
 
 shared_table = tables.shared_table
@@ -107,61 +104,6 @@ def test_a_sqlite_store_serves_several_loops() -> None:
         return found
 
     assert asyncio.run(look()) == item(count=20)
-
-
-def test_a_sqlite_store_serves_loops_at_once() -> None:
-    """Of two loops that write in one moment the one could take the other's writes with it, and nobody be answered."""
-    store = SqliteStore(None)
-
-    async def count() -> None:
-        table = store.table(SAMPLE)
-        async with asyncio.timeout(PATIENCE_S):
-            for _ in range(10):
-                await asyncio.gather(*(table.update(KEY, [], [Add("count", 1)]) for _ in range(5)))
-
-    async def look() -> Item | None:
-        found = await stored(store.table(SAMPLE))
-        await store.close()
-        return found
-
-    asyncio.run(store.create([SAMPLE]))
-    with ThreadPoolExecutor(4) as threads:
-        for counting in [threads.submit(lambda: asyncio.run(count())) for _ in range(4)]:
-            counting.result()
-    assert asyncio.run(look()) == item(count=200)
-
-
-def test_a_loop_that_is_gone_leaves_a_sqlite_store_to_others() -> None:
-    """What a loop began in its last turn would stand before all that others write."""
-    store = SqliteStore(None)
-    table = store.table(SAMPLE)
-    asyncio.run(store.create([SAMPLE]))
-    gone = asyncio.new_event_loop()
-    gone.call_soon(lambda: table.begin_put_new(item(sort="gone")))
-    gone.call_soon(gone.stop)
-    gone.run_forever()
-    gone.close()
-
-    async def write() -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            done(await table.put_new(item()))
-            assert await stored(table) == item()
-            await store.close()
-
-    asyncio.run(write())
-
-
-async def test_a_sqlite_store_that_is_closed_elsewhere_answers_who_has_begun() -> None:
-    """A write that was begun in the moment of another thread's close would wait for ever."""
-    store = SqliteStore(None)
-    await store.create([SAMPLE])
-    begun = store.table(SAMPLE).begin_put_new(item())
-    closing = threading.Thread(target=lambda: asyncio.run(store.close()))
-    closing.start()
-    closing.join(PATIENCE_S)
-    async with asyncio.timeout(PATIENCE_S):
-        with pytest.raises(UnavailableError):
-            await begun
 
 
 async def test_a_closed_sqlite_store_answers_nobody() -> None:

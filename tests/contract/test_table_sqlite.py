@@ -425,26 +425,6 @@ async def test_a_lone_write_whose_fate_is_unknown_is_told_so(raised: Exception, 
         await worker.close()
 
 
-async def test_what_is_written_in_one_turn_of_the_loop_shares_a_commit(tmp_path: Path) -> None:
-    """Each of many calls would wait for a sync of its own; or one begun earlier be taken alone, and the others wait for it."""
-    store = SqliteStore(tmp_path / "store.sqlite3")
-    await store.create([SAMPLE])
-    table = store.table(SAMPLE)
-    statements: list[str] = []
-    await store.writer.call(lambda connection: connection.set_trace_callback(statements.append))
-    done(await table.put_new(item()))  # the first write of all has the table swept
-    statements.clear()
-    begun = [table.begin_put_new(item(sort=str(number))) for number in range(5)]
-    await asyncio.sleep(0)
-    await asyncio.wait(begun, timeout=PATIENCE_S)
-    assert [statement for statement in statements if "BEGIN" in statement or "COMMIT" in statement] == [
-        "BEGIN IMMEDIATE",
-        "COMMIT",
-    ]
-    assert {done(put.result()).item for put in begun} == {None}
-    await store.close()
-
-
 async def test_a_lone_write_after_a_rollback_that_failed_is_no_success(tmp_path: Path) -> None:
     """A slot would be acknowledged, and be gone: it was written in a transaction that nobody commits."""
     failing = _NoMemory("ROLLBACK", tmp_path / "store.sqlite3")

@@ -1,12 +1,11 @@
 """How does a candidate's secret become a header? Through here, and through nothing else.
 
 The secret is fetched for each call, put where the provider's row says, and shown nowhere else: not in a repr, not in an error,
-and not in a failure whose text the provider wrote with our own secret in it. What it opens is made once for each secret, and
-not kept by its name: a name may stand for another secret at any time.
+and not in a failure whose text the provider wrote with our own secret in it. What it opens is made once, and again when its
+name has come to stand for another one, which may be at any time.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -24,7 +23,7 @@ _TELLING_CHARS = 6
 """A beginning of a secret shorter than this tells no more than what kind of key it is."""
 
 _SECRETS_KEPT: Final = 1_024
-"""For how many secrets it is kept what they open."""
+"""For how many credentials it is kept what they open."""
 
 
 class Authorization(Struct, frozen=True):
@@ -60,9 +59,10 @@ def authorize(auth: Auth, credential: str | None, secrets: Secrets) -> Authoriza
         return _NONE
     secret = secrets.get(credential)
     if not secret:
+        _made.pop((auth.header, credential), None)
         return Failure(kind=FailureKind.CREDENTIAL, message="there is no secret of this name")
     try:
-        return _opening(auth.header, secret)
+        return _opening(auth.header, credential, secret)
     except BadHeaderError:
         return Failure(kind=FailureKind.CREDENTIAL, message="the secret has characters that no header may hold")
 
@@ -76,11 +76,19 @@ def _authorization(headers: Mapping[str, str], secret: str = "") -> Authorizatio
     return Authorization(whole, streamed, secret)
 
 
-@lru_cache(_SECRETS_KEPT)
-def _opening(header: str | None, secret: str) -> Authorization:
-    """Put a secret into the header of this name, or where most have it. Raises BadHeaderError."""
-    check_value(secret)
-    return _authorization({"authorization": f"Bearer {secret}"} if header is None else {header: secret}, secret)
-
-
 _NONE: Final = _authorization({})
+_made: Final[dict[tuple[str | None, str], Authorization]] = {}
+"""What was made last, by the header's name and the credential's, each for the secret that the name stood for."""
+
+
+def _opening(header: str | None, credential: str, secret: str) -> Authorization:
+    """Put a secret into the header of this name, or where most have it. Raises BadHeaderError."""
+    kept = _made.get((header, credential))
+    if kept is not None and kept.secret == secret:
+        return kept
+    check_value(secret)
+    made = _authorization({"authorization": f"Bearer {secret}"} if header is None else {header: secret}, secret)
+    if len(_made) >= _SECRETS_KEPT:
+        _made.clear()
+    _made[header, credential] = made
+    return made

@@ -7,9 +7,6 @@ back and done again with a savepoint for each job, which is rare, and spares all
 writes by one statement needs no transaction around it: SQLite makes that statement one by itself. The reading worker runs jobs
 one by one. A job may be applied although its caller was cancelled.
 
-The loop's writes of one turn are handed over at its end: a worker that is woken before could only wait for Python's lock,
-which the loop keeps until then, and would begin with the first write alone.
-
 A statement costs by being called, whatever it does: between two commits other work has filled the processor's caches, and each
 call into SQLite gives Python's lock away five or six times.
 """
@@ -28,18 +25,13 @@ _Answer = TypeVar("_Answer")
 _Arguments = TypeVarTuple("_Arguments")
 
 BATCH_MAX = 256
-"""A batch of so many jobs takes no more with it, which bounds how long a caller waits for others."""
+"""The most jobs of one batch, which bounds how long a caller waits for others."""
 
 _Job = tuple["asyncio.Future[object]", Callable[..., object], tuple[object, ...], Callable[..., object] | None]
 """Who waits, the work, its arguments, and what to try instead where it is alone (`WritingWorker.write`).
 
 It may be done again from the start, once it was rolled back.
 """
-
-_Turn = tuple[asyncio.AbstractEventLoop, list[_Job]]
-"""A loop, and what it has begun to write since it was asked to hand it over."""
-
-_CLOSED = "the store is closed"
 
 _FAILURES = (sqlite3.Error, MemoryError)
 """What SQLite cannot do: where it has no memory, Python does not call it an error of SQLite's."""
@@ -56,7 +48,7 @@ class Worker:
 
     def __init__(self, name: str, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._queue: queue.SimpleQueue[Sequence[_Job] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._open = True
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -86,11 +78,11 @@ class Worker:
         """Run the jobs of one batch, and return an answer or an exception for each."""
         return [_outcome(connection, job) for job in batch]
 
-    def _accept(self, *jobs: _Job) -> None:
+    def _accept(self, job: _Job) -> None:
         with self._gate:
             if not self._open:
-                raise UnavailableError(_CLOSED)
-            self._queue.put(jobs)
+                raise UnavailableError("the store is closed")
+            self._queue.put(job)
 
     def _serve(self) -> None:
         more = True
@@ -104,12 +96,12 @@ class Worker:
         """Wait for a job and take with it whatever waits too. The second part is False when no more will come."""
         batch: list[_Job] = []
         try:
-            jobs = self._queue.get()
-            while jobs is not None:
-                batch.extend(jobs)
-                if len(batch) >= BATCH_MAX:
+            job = self._queue.get()
+            while job is not None:
+                batch.append(job)
+                if len(batch) == BATCH_MAX:
                     return batch, True
-                jobs = self._queue.get_nowait()
+                job = self._queue.get_nowait()
         except queue.Empty:
             return batch, True
         return batch, False
@@ -120,7 +112,6 @@ class WritingWorker(Worker):
 
     def __init__(self, name: str, connection: sqlite3.Connection, forget: Callable[[], None]) -> None:
         self._forget = forget
-        self._turn: _Turn | None = None
         super().__init__(name, connection)
 
     def write(
@@ -136,21 +127,9 @@ class WritingWorker(Worker):
         Raises:
             UnavailableError: the worker was closed.
         """
-        if not self._open:
-            raise UnavailableError(_CLOSED)
-        loop, turn = asyncio.get_running_loop(), self._turn
-        if turn is None or turn[0] is not loop:
-            self._turn = turn = loop, []
-            loop.call_soon(self._hand_over, turn)
-        future = loop.create_future()
-        turn[1].append((future, work, arguments, alone))
+        future = asyncio.get_running_loop().create_future()
+        self._accept((future, work, arguments, alone))
         return future
-
-    async def close(self) -> None:
-        """Do as any worker; what was to be written in this turn of the loop is accepted too."""
-        if self._turn is not None and self._turn[0] is asyncio.get_running_loop():
-            self._hand_over(self._turn)
-        await super().close()
 
     def run(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
         """Run a batch in one transaction, and commit before any success is told."""
@@ -169,19 +148,6 @@ class WritingWorker(Worker):
             lost = _lost(error)
             return [outcome if isinstance(outcome, _MISTAKES) else lost for outcome in outcomes]
         return outcomes
-
-    def _hand_over(self, turn: _Turn) -> None:
-        """Let a loop's writes of one turn be done. Only that loop's thread adds to them, and it is the one that runs this."""
-        if self._turn is turn:
-            self._turn = None
-        jobs = tuple(turn[1])
-        turn[1].clear()
-        try:
-            self._accept(*jobs)
-        except UnavailableError as error:
-            for future, *_ in jobs:
-                if not future.done():
-                    future.set_exception(error)
 
     def _alone(self, connection: sqlite3.Connection, job: _Job) -> object:
         """Try to do some work by one statement, and return its answer or its exception; None if it is still to be done."""

@@ -67,7 +67,7 @@ def check_item(spec: TableSpec, item: Item) -> "MeasuredItem":
     """Return a deep copy of an item that may be written. Raises TypeError, ValueError."""
     copy = MeasuredItem(item)
     sorting = _sorting_names(spec, tuple(copy))
-    copy.packed = packed = _packed(copy)
+    packed = copy.packed
     if packed is None:
         for name, value in copy.items():
             copy[name] = check_value(value)
@@ -107,7 +107,7 @@ def check_value(value: Value, depth: int = 0) -> Value:
     raise TypeError(f"a table holds no {kind.__name__}")
 
 
-def _packed(item: "MeasuredItem") -> bytes | None:
+def _packed(item: Item) -> bytes | None:
     """Return an item in msgpack where all values can be stored and hold no others; None: each is to be looked at.
 
     To encode them is the fastest way to look at all at once: it fails for half a surrogate pair, and beyond 64 bits.
@@ -234,15 +234,12 @@ def check_batch(spec: TableSpec, items: Sequence[Item]) -> "dict[Key, MeasuredIt
 
 
 class MeasuredItem(dict[str, Value]):
-    """An item that is not changed any more once it was measured: its size and whether it is flat are found out once.
+    """An item that is not changed any more once it was measured: its size and whether it is flat are found out once."""
 
-    `packed`: the item in msgpack, where that was found out already.
-    """
-
-    __slots__ = ("_flat", "_size", "packed")
+    __slots__ = ("_flat", "_packed", "_size")
     _flat: bool
+    _packed: bytes | None
     _size: int
-    packed: bytes | None
 
     @property
     def size(self) -> int:
@@ -252,6 +249,15 @@ class MeasuredItem(dict[str, Value]):
         except AttributeError:
             self._size = _item_size(self)
             return self._size
+
+    @property
+    def packed(self) -> bytes | None:
+        """Return it in msgpack where all of its values can be stored and hold no others, else None."""
+        try:
+            return self._packed
+        except AttributeError:
+            self._packed = _packed(self)
+            return self._packed
 
     @property
     def flat(self) -> bool:
