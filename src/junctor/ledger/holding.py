@@ -12,6 +12,7 @@ from junctor.domain.generation import Generation
 from junctor.domain.money import NanoUsd
 from junctor.domain.routing import Plan
 from junctor.ledger.holder import HeldLease
+from junctor.ledger.patience import ended_by
 from junctor.ledger.scope import Scope
 from junctor.policy.ceilings import Ceiling
 from junctor.ports.table import Key
@@ -85,16 +86,12 @@ class Holding:
 
     async def _known(self, at_s: float | None) -> None:
         """Wait until it is known whether there is a hold, at most until an instant of the loop's clock."""
-        loop = asyncio.get_running_loop()
-        woken: asyncio.Future[None] = loop.create_future()
-        timer = None if at_s is None else loop.call_at(at_s, _wake, woken)
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(woken)
         try:
-            await woken
+            await (woken if at_s is None else ended_by(woken, at_s))
         finally:
             self._waiting.remove(woken)
-            if timer is not None:
-                timer.cancel()
 
     def opened(self, hold: Hold) -> None:
         """Note that the hold is durable."""

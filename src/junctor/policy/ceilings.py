@@ -46,7 +46,7 @@ def of(
         cost = request.ceiling(candidate, output_tokens)
         held, tokens = max(held, cost), max(tokens, output_tokens)
         if not bounded:
-            opened = max(opened, request.ceiling(candidate, _longest(spec, candidate)))
+            opened = max(opened, request.ceiling(candidate, _output_most(spec, candidate)))
     return Ceiling(held, held if bounded else opened, tokens)
 
 
@@ -84,10 +84,10 @@ def affordable_output_tokens(
     request = _Request(spec, bounds.size(spec), at_ms)
 
     def most(output_tokens: int) -> NanoUsd:
-        limits = ((candidate, min(output_tokens, _longest(spec, candidate))) for candidate in candidates)
+        limits = ((candidate, min(output_tokens, _output_most(spec, candidate))) for candidate in candidates)
         return max((request.ceiling(candidate, tokens) for candidate, tokens in limits), default=0)
 
-    low, high = 0, max((_longest(spec, candidate) for candidate in candidates), default=0)
+    low, high = 0, max((_output_most(spec, candidate) for candidate in candidates), default=0)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if most(middle) <= available_nanousd else (low, middle - 1)
@@ -107,7 +107,8 @@ def charge(spec: CompletionSpec, served: Candidate, usage: Usage, at_ms: int) ->
     return pricing.charge(served.price, usage, Terms(at_ms, tier, bounds.images(spec)), audio)
 
 
-def _longest(spec: CompletionSpec, candidate: Candidate) -> int:
+def _output_most(spec: CompletionSpec, candidate: Candidate) -> int:
+    """Return the most output tokens of one answer that a request lets an endpoint give."""
     return bounds.output_bound(spec, candidate.endpoint, pricing.COUNT_MAX)
 
 

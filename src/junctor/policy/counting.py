@@ -38,9 +38,7 @@ def tokens(byte_count: int) -> int:
 
 def input_bytes(spec: CompletionSpec) -> int:
     """Count the bytes of all text that a model reads: messages, tool calls and tools; media count nothing."""
-    size = 0
-    for message in spec.messages:
-        size += _message_bytes(message)
+    size = sum(map(_message_bytes, spec.messages))
     for tool in spec.tools:
         size += _length(tool.name) + _length(tool.description) + _length(tool.parameters)
     return size

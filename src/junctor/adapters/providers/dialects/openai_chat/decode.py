@@ -20,7 +20,6 @@ _NOTHING: Final = wire.ChatMessage()
 _TEXT_ONLY: Final = astuple(_NOTHING)[2:]
 """What a message has besides its role and its content, where it has nothing else."""
 _SILENCE: Final = Message(Role.ASSISTANT)
-_ASSISTANT: Final = Role.ASSISTANT
 
 
 def decode(body: bytes) -> Completion | Failure:
@@ -64,10 +63,10 @@ def _message(message: wire.ChatMessage, call_ids: Iterator[str]) -> Message:
     """Read one message; its calls of tools take the next of the ids."""
     content = message.content
     if isinstance(content, str) and astuple(message)[2:] == _TEXT_ONLY:
-        return Message(_ASSISTANT, (TextPart(content),)) if content else _SILENCE
+        return Message(Role.ASSISTANT, (TextPart(content),)) if content else _SILENCE
     text, reasoning = reading.texts(message)
     return Message(
-        role=_ASSISTANT,
+        role=Role.ASSISTANT,
         parts=(TextPart(text),) if text else (),
         tool_calls=tuple(map(_tool_call, message.tool_calls or (), call_ids)),
         reasoning=reasoning or None,

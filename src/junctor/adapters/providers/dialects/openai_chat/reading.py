@@ -45,7 +45,6 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
-_STOP: Final = FinishReason.STOP
 _SILENCE: Final = wire.Speech()
 _NO_DETAILS: Final = wire.CompletionTokensDetails()
 _ANNOTATION: Final = msgspec.json.Decoder(wire.Annotation)
@@ -57,8 +56,8 @@ def finish_reason(native: str | None, *, calls_tools: bool) -> FinishReason:
     All 61 recorded answers with tool calls end with tool_calls. So one that says stop (as OpenAI does where the request
     named the tool) differs in spelling only, and is called the same: a caller must not have to look in two places.
     """
-    reason = _FINISH.get(native or "", _STOP)
-    return FinishReason.TOOL_CALLS if calls_tools and reason is _STOP else reason
+    reason = _FINISH.get(native or "", FinishReason.STOP)
+    return FinishReason.TOOL_CALLS if calls_tools and reason is FinishReason.STOP else reason
 
 
 def usage(reported: wire.Usage | None) -> Usage | None:
