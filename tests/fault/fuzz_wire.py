@@ -4,6 +4,10 @@ A real server, ledger and store in this process, behind a provider that answers 
 bytes. Each must end as errors.md says (fuzz_judge), in time; what reaches the provider must be JSON that says nothing twice;
 the ledger must know exactly the calls that were answered, and take what they cost; the log must tell of no bug; and the server
 must answer a good call at the end. The seed fixes every request. Each of several jobs has a server of its own.
+
+A machine that stands still for seconds makes all calls late that are under way. One that was late is therefore sent once more,
+alone, and is a violation if it is late again; those that were late once are told, and more of them than a standstill makes
+are a violation too.
 """
 
 import argparse
@@ -36,6 +40,10 @@ from tests.support.slots import generations_by_id
 
 CONCURRENCY = 16
 CALL_TIMEOUT_S = 10.0
+LATE_S = 8.0
+"""What took longer is late: by then the server, which ends a call within its deadline, may have given it up."""
+
+LATE_MAX = 2 * CONCURRENCY
 DECODABLE_LEAST = 0.1
 HEX_SHOWN = 4000
 WITHOUT_CREDENTIALS = "GROQ_API_KEY"
@@ -50,6 +58,7 @@ class Report(Struct, frozen=True, kw_only=True):
     decodable: int
     endings: dict[tuple[str, str, str], int]
     slowest_s: float
+    late: tuple[str, ...]
     violations: tuple[str, ...]
 
     @property
@@ -68,6 +77,8 @@ class Report(Struct, frozen=True, kw_only=True):
         for code, reason in sorted({(code, reason) for _, code, reason in self.endings}):
             counts = "".join(f"{self.endings.get((group, code, reason), 0):>12}" for group in groups)
             yield f"{code:<24} {reason or '-':<24}{counts}"
+        yield f"late once                {len(self.late)}"
+        yield from (f"  {late}" for late in self.late)
         yield f"violations               {len(self.violations)}"
         yield from (f"  {violation}" for violation in self.violations[:20])
 
@@ -111,6 +122,7 @@ def together(reports: Sequence[Report]) -> Report:
         decodable=sum(report.decodable for report in reports),
         endings=dict(endings),
         slowest_s=max(report.slowest_s for report in reports),
+        late=tuple(late for report in reports for late in report.late),
         violations=tuple(violation for report in reports for violation in report.violations),
     )
 
@@ -128,6 +140,7 @@ async def fuzz(folder: Path, *, requests: range, seed: int) -> Report:
             run = _Run(seed, requests)
             async with grpc.aio.insecure_channel(router.target) as channel:
                 await asyncio.gather(*(run.worker(channel, router.api_key) for _ in range(CONCURRENCY)))
+                await run.repeat_late(channel)
             found = [*run.violations, *provider.wrong, *await _aftermath(router, run)]
     return Report(
         seed=seed,
@@ -136,6 +149,7 @@ async def fuzz(folder: Path, *, requests: range, seed: int) -> Report:
         decodable=run.decodable,
         endings=dict(run.endings),
         slowest_s=run.slowest_s,
+        late=tuple(f"request {case.index}, {case.method}, {case.kind}: {took_s:.1f} s" for case, took_s in run.late),
         violations=tuple(found),
     )
 
@@ -149,6 +163,7 @@ class _Run:
         self.mutated = 0
         self.decodable = 0
         self.slowest_s = 0.0
+        self.late: list[tuple[Case, float]] = []
         self.endings: Counter[tuple[str, str, str]] = Counter()
         self.violations: list[str] = []
 
@@ -161,21 +176,37 @@ class _Run:
         """Send requests one after the other until there are no more."""
         for index in self._indices:
             case = make_case(self._seed, index, api_key)
-            started_s = time.monotonic()
-            ending = await _send(channel, case)
-            took_s = time.monotonic() - started_s
+            took_s = await self._ask(channel, case)
             self.slowest_s = max(self.slowest_s, took_s)
-            self.endings["credentials" if case.credentials else "mutated" if case.mutated else "noise", *_met(ending)] += 1
             self.mutated += case.mutated
             self.decodable += case.mutated and case.decoded() is not None
-            # A server that is blocked past a deadline may still answer before it notices.
-            problem = f"took {took_s:.1f} s" if took_s > CALL_TIMEOUT_S else wrong(case, ending)
-            if problem is not None:
-                credentials = f" (credentials: {case.credentials})" if case.credentials else ""
-                self.violations.append(
-                    f"request {case.index}, {case.method}, {case.kind}{credentials} {problem}; "
-                    f"{len(case.body)} bytes: {case.body[:HEX_SHOWN].hex()}"
-                )
+            if took_s > LATE_S:
+                self.late.append((case, took_s))
+
+    async def repeat_late(self, channel: grpc.aio.Channel) -> None:
+        """Send what was late once more, one by one."""
+        if len(self.late) > LATE_MAX:
+            self.violations.append(f"{len(self.late)} requests were late")
+        for case, first_s in self.late[:LATE_MAX]:
+            if (took_s := await self._ask(channel, case)) > LATE_S:
+                self._violated(case, f"took {first_s:.1f} s, and alone {took_s:.1f} s")
+
+    async def _ask(self, channel: grpc.aio.Channel, case: Case) -> float:
+        """Send a request, judge how it ended unless it was late, and return how many seconds it took."""
+        started_s = time.monotonic()
+        ending = await _send(channel, case)
+        took_s = time.monotonic() - started_s
+        self.endings["credentials" if case.credentials else "mutated" if case.mutated else "noise", *_met(ending)] += 1
+        if took_s <= LATE_S and (problem := wrong(case, ending)) is not None:
+            self._violated(case, problem)
+        return took_s
+
+    def _violated(self, case: Case, problem: str) -> None:
+        credentials = f" (credentials: {case.credentials})" if case.credentials else ""
+        self.violations.append(
+            f"request {case.index}, {case.method}, {case.kind}{credentials} {problem}; "
+            f"{len(case.body)} bytes: {case.body[:HEX_SHOWN].hex()}"
+        )
 
 
 async def _send(channel: grpc.aio.Channel, case: Case) -> Ending:
@@ -211,7 +242,9 @@ async def _aftermath(router: Router, run: _Run) -> list[str]:
         found.append(f"a good call was refused at the end: {error}")
     records = await generations_by_id(router.core.store.table(CORE), router.account)
     states = Counter(record.state for record in records.values())
-    if states != {SlotState.SETTLED: run.answered + 1}:
+    # Of a late call nobody knows whether the server had answered it.
+    settled = range(run.answered + 1, run.answered + len(run.late) + 2)
+    if set(states) != {SlotState.SETTLED} or states[SlotState.SETTLED] not in settled:
         kept = ", ".join(f"{number} {state.value}" for state, number in states.items())
         found.append(f"{run.answered + 1} calls were answered, the records are {kept}")
     costs = sum(record.cost_nanousd or 0 for record in records.values())

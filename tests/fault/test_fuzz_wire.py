@@ -1,12 +1,15 @@
 """The default form of `poe fuzz`, and what its judge must see."""
 
+import asyncio
 from pathlib import Path
 
+import grpc.aio
 import pytest
 from msgspec.structs import replace
 
 from junctor.v1.completion_pb2 import ROLE_USER, CompletionSpec, Message, Part, TextPart, Tool
 from junctor.v1.router_service_pb2 import CompleteRequest
+from tests.fault import fuzz_wire
 from tests.fault.fuzz_cases import Case, make_case
 from tests.fault.fuzz_judge import JSON_DEPTH_MAX, MESSAGES_MAX, STRING_MAX_BYTES, Ending, faults, wrong
 from tests.fault.fuzz_wire import DECODABLE_LEAST, fuzz
@@ -97,3 +100,25 @@ def test_a_sound_request_has_no_fault() -> None:
     sound = CompletionSpec(extra_json='{"a":' * JSON_DEPTH_MAX + "1" + "}" * JSON_DEPTH_MAX, user="x" * STRING_MAX_BYTES)
     assert list(faults(GOOD)) == []
     assert list(faults(CompleteRequest(spec=sound))) == []
+
+
+async def test_what_is_late_once_is_told_and_what_is_late_again_is_a_violation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that stood still would fail the build, or a server that is always slow would pass it."""
+    waits_s = {3: iter((1.1, 0.0)), 5: iter((1.1, 1.1))}
+    send = fuzz_wire._send
+
+    async def slow(channel: grpc.aio.Channel, case: Case) -> Ending:
+        ending = await send(channel, case)
+        await asyncio.sleep(next(waits_s[case.index]) if case.index in waits_s else 0.0)
+        return ending
+
+    monkeypatch.setattr(fuzz_wire, "_send", slow)
+    monkeypatch.setattr(fuzz_wire, "LATE_S", 1.0)
+    monkeypatch.setattr(fuzz_wire, "CONCURRENCY", 1)
+    report = await fuzz(tmp_path, requests=range(8), seed=7)
+    assert [late.split(",")[0] for late in report.late] == ["request 3", "request 5"]
+    (violation,) = report.violations
+    assert violation.startswith("request 5,")
+    assert "and alone 1." in violation

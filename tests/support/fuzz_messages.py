@@ -60,6 +60,10 @@ _RANGES = {
 LIST_BYTES_MAX = 1 << 20
 """So many bytes are more than any server takes; a list of more of them costs its maker much and shows nothing else."""
 
+CHOSEN_FROM = 64
+"""Among so many entries of a list a mutation chooses its place: those of one that was made long are equal, and a walk past all
+of a hundred thousand would keep those waiting who share the loop."""
+
 DEPTH_MAX = 8
 WANTED_SHARE = 0.95
 
@@ -149,7 +153,7 @@ class FuzzMessages:
 
     def set_extreme(self, message: Message) -> None:
         """Give one number, text or bytes field somewhere an extreme value."""
-        found = [(held, field) for held in messages_in(message) for field in fields_of(held) if _is_plain(field)]
+        found = [(held, field) for held in _places(message) for field in fields_of(held) if _is_plain(field)]
         if not found:
             return
         held, field = self._rng.choice(found)
@@ -164,13 +168,13 @@ class FuzzMessages:
 
     def add_field(self, message: Message) -> None:
         """Set one field somewhere that may have been absent."""
-        held = self._rng.choice(messages_in(message))
+        held = self._rng.choice(_places(message))
         if fields := fields_of(held):
             self.set_field(held, self._rng.choice(fields), 0.3)
 
     def drop_field(self, message: Message) -> None:
         """Clear one field somewhere that is set."""
-        held = self._rng.choice(messages_in(message))
+        held = self._rng.choice(_places(message))
         if held.ListFields():
             field, _ = self._rng.choice(held.ListFields())
             held.ClearField(field.name)
@@ -178,14 +182,14 @@ class FuzzMessages:
     def inject_unknown(self, message: Message) -> None:
         """Put a field with a number that nobody knows somewhere, of any wire type."""
         number = self._rng.choice(UNKNOWN_FIELD_NUMBERS)
-        held = self._rng.choice(messages_in(message))
+        held = self._rng.choice(_places(message))
         held.MergeFromString(fuzz_bytes.field(self._rng, number, self._rng.choice((0, 1, 2, 5))))
 
     def set_unknown_enum(self, message: Message) -> None:
         """Give one enum field somewhere a value that its enum does not have."""
         found = [
             (held, field)
-            for held in messages_in(message)
+            for held in _places(message)
             for field in fields_of(held)
             if field.enum_type is not None and not field.is_repeated
         ]
@@ -196,10 +200,7 @@ class FuzzMessages:
     def lengthen_list(self, message: Message) -> None:
         """Make one list somewhere longer than any caller needs."""
         found = [
-            (held, field)
-            for held in messages_in(message)
-            for field in fields_of(held)
-            if field.is_repeated and not _is_map(field)
+            (held, field) for held in _places(message) for field in fields_of(held) if field.is_repeated and not _is_map(field)
         ]
         if found:
             held, field = self._rng.choice(found)
@@ -207,14 +208,13 @@ class FuzzMessages:
             if not entries:
                 self.set_field(held, field, 0.3)
             number = self._rng.choice((5, 20, 70, 300, 5000, 100_000))
-            size = max(1, entries[0].ByteSize()) if isinstance(entries[0], Message) else 1
-            entries.extend([entries[0]] * min(number, LIST_BYTES_MAX // size))
+            entries.extend([entries[0]] * min(number, LIST_BYTES_MAX // max(1, _size(entries[0]))))
 
     def stretch_map(self, message: Message) -> None:
         """Give one map of texts somewhere an entry that is longer than its readers may expect."""
         found = [
             getattr(held, field.name)
-            for held in messages_in(message)
+            for held in _places(message)
             for field in fields_of(held)
             if _is_map(field) and all(part.cpp_type == FieldDescriptor.CPPTYPE_STRING for part in _map_entry(held, field))
         ]
@@ -225,7 +225,7 @@ class FuzzMessages:
         """Give one text field somewhere JSON, or what looks like it: deep, long, doubled, not finite, cut."""
         found = [
             (held, field)
-            for held in messages_in(message)
+            for held in _places(message)
             for field in fields_of(held)
             if field.name.endswith("_json") and not field.is_repeated
         ]
@@ -264,19 +264,29 @@ class FuzzMessages:
         )
 
 
-def messages_in(message: Message) -> list[Message]:
-    """Return a message and every message set within it, but for those in maps."""
+def messages_in(message: Message, entries: int | None = None) -> list[Message]:
+    """Return a message and every message set within it, but for those in maps; of each list its first `entries` alone."""
     found = [message]
     for field, value in message.ListFields():
         if field.message_type is not None and not _is_map(field):
-            for inner in value if field.is_repeated else (value,):
-                found += messages_in(inner)
+            for inner in value[:entries] if field.is_repeated else (value,):
+                found += messages_in(inner, entries)
     return found
 
 
 def fields_of(message: Message) -> Sequence[FieldDescriptor]:
     """Return the descriptors of all fields of a message, set or not."""
     return cast("Sequence[FieldDescriptor]", message.DESCRIPTOR.fields)
+
+
+def _places(message: Message) -> list[Message]:
+    return messages_in(message, CHOSEN_FROM)
+
+
+def _size(entry: Message | Scalar) -> int:
+    if isinstance(entry, Message):
+        return entry.ByteSize()
+    return len(entry.encode() if isinstance(entry, str) else entry) if isinstance(entry, str | bytes) else 1
 
 
 def _is_map(field: FieldDescriptor) -> bool:
