@@ -15,6 +15,7 @@ from junctor.cli.keys import add_keys
 from junctor.cli.orgs import add_orgs
 from junctor.domain.account import KeyScope
 from junctor.domain.errors import ApiKeyInvalidError
+from junctor.doors.codec.forms import INSTANT_MAX_MS
 from junctor.settings import ADMIN_TARGET_VARIABLE
 from junctor.v1 import account_service_pb2 as pb
 from tests.support.control_plane import ControlPlane, running_control_plane
@@ -78,6 +79,8 @@ async def test_orgs_from_end_to_end(shell: Shell) -> None:
     assert "below $0.01" in shown
     assert (await shell.json("orgs", "update", "--disable"))["disabled"]
     assert not (await shell.json("orgs", "update", "--enable", "--name", "R", "--grant", "0"))["disabled"]
+    code, _, err = await shell.run("orgs", "update", "--grant-every", "day")
+    assert (code, err) == (2, "A grant is set as a whole: give --grant too.\n")
     assert "metered" not in await shell.ok("orgs", "show")
 
 
@@ -155,7 +158,7 @@ async def test_which_organisation_is_meant(shell: Shell) -> None:
     first = (await shell.json("orgs", "create", "One"))["id"]
     second = (await shell.json("orgs", "create", "Two"))["id"]
     code, _, err = await shell.run("orgs", "show")
-    assert (code, err) == (2, "There are several organisations; give --organisation.\n")
+    assert (code, err) == (2, "There are several organisations; give --organisation with an id of `junctor orgs list`.\n")
     assert "Two" in await shell.ok("orgs", "show", "--organisation", second)
     _, manager = await shell.plane.make_key(first, pb.API_KEY_SCOPE_MANAGEMENT)
     code, out, _ = await shell.run("orgs", "show", JUNCTOR_ADMIN_KEY=manager)
@@ -186,7 +189,15 @@ async def test_nothing_listens(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("keys", "create"), ("orgs",), ("orgs", "update", "--grant", "1.0000000001"), ("keys", "show")]
+    "words",
+    [
+        ("keys", "create"),
+        ("orgs",),
+        ("orgs", "update", "--grant", "1.0000000001"),
+        ("keys", "show"),
+        ("keys", "create", "k", "--requests-per-min", "9" * 30),
+        ("keys", "rotate", "k", "--keep-old", "-1"),
+    ],
 )
 async def test_wrong_use(shell: Shell, words: tuple[str, ...]) -> None:
     """A slip of the pen would be sent."""
@@ -201,3 +212,9 @@ def test_instants_are_utc() -> None:
     assert admin.at(1_801_353_600_000) == "2027-01-31 00:00 UTC"
     with pytest.raises(argparse.ArgumentTypeError):
         admin.instant("tomorrow")
+
+
+def test_an_end_beyond_the_calendar_is_shown() -> None:
+    """One key made to end after the year 9999 would make `junctor keys list` a traceback for everybody."""
+    assert admin.at(admin.instant("9999-12-31T23:59")) == "9999-12-31 23:59 UTC"
+    assert admin.at(INSTANT_MAX_MS) == "after the year 9999"

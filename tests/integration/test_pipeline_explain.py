@@ -217,7 +217,7 @@ async def test_the_command_prints_json(tmp_path: Path, capsys: pytest.CaptureFix
     [
         (("--model", "nobody/nothing"), 1, "MODEL_NOT_FOUND"),
         (("--model", MODEL, "--only", ""), 1, "No endpoint can take this request."),
-        (("--model", MODEL, "--max-tokens", "99999999999"), 2, "cannot be sent"),
+        (("--model", MODEL, "--only", ""), 1, f"`junctor endpoints {MODEL}` says what would open each."),
         (("--model", MODEL, "--key-file", "nothing-there"), 2, "no key file"),
     ],
 )

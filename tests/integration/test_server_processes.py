@@ -1,5 +1,6 @@
 """`junctor up` and `junctor serve` as whoever starts them meets them: real processes, signals and exit statuses."""
 
+import base64
 import json
 import socket
 from pathlib import Path
@@ -11,6 +12,7 @@ from junctor.adapters.local import process, weights
 from junctor.client import AsyncClient
 from tests.support.child import START_S, Child, child
 from tests.support.pipeline import MODEL, events_of, kinds, refusal, text_of
+from tests.support.scripted_upstream import ScriptedUpstream, status
 
 SQLITE = {"JUNCTOR_STORE": "sqlite"}
 
@@ -136,3 +138,22 @@ async def test_up_with_the_local_model(tmp_path: Path) -> None:
     assert answer.usage.output_tokens <= 8
     assert kinds(events)[-1] == "finished"
     assert text_of(events)
+
+
+async def test_serve_does_not_start_without_its_tables(tmp_path: Path) -> None:
+    """A wrong prefix, region or role would look like a store that is slow, at each call of each caller."""
+    missing = b'{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"no such table"}'
+    async with ScriptedUpstream(lambda _: iter(status(400, missing))) as dynamodb:
+        settings = {
+            "JUNCTOR_STORE": "dynamodb",
+            "JUNCTOR_TABLE_PREFIX": "junctor-prod-",
+            "JUNCTOR_PEPPER": f"1:{base64.b64encode(b'0' * 32).decode()}",
+            "AWS_ENDPOINT_URL_DYNAMODB": dynamodb.base_url.removesuffix("/v1"),
+            "AWS_REGION": "eu-central-1",
+            **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "testing"),
+        }
+        async with child("serve", tmp_path, settings) as running:
+            assert await running.ended() == 1
+    (line,) = [line for line in running.lines if not line.startswith("{")]
+    assert line.startswith("junctor-prod-core: the table refuses this caller or is not there: see JUNCTOR_TABLE_PREFIX")
+    assert not [line for line in running.lines if "listening" in line]

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import io
+import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -245,6 +246,20 @@ async def test_a_server_does_not_start_on_wrong_files(tmp_path: Path) -> None:
         f"JUNCTOR_TLS_KEY: {tmp_path / 'key.pem'}: not the key of the certificate of JUNCTOR_TLS_CERT"
     ]
     assert not [line for line in running.lines if "listening" in line]
+
+
+async def test_a_stranger_who_speaks_no_tls_writes_no_line_of_the_log(tmp_path: Path) -> None:
+    """Else whoever reaches the port fills a log that is to be JSON with lines that are none."""
+    async with child("serve", tmp_path / "data", {"JUNCTOR_STORE": "sqlite", **_files(tmp_path, OURS.issue())}) as running:
+        listening = json.loads(await running.line_with('"listening"'))["fields"]
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(listening["host"], listening["port"])
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            async with asyncio.timeout(PATIENCE_S):
+                await reader.read()
+            writer.close()
+        assert await running.terminate() == 0
+    assert [line for line in running.lines if not line.startswith("{")] == []
 
 
 HERE, EVERYWHERE = Address("127.0.0.1", 50052), Address("0.0.0.0", 50051)  # noqa: S104 - it is what is warned of

@@ -37,7 +37,6 @@ _KINDS: Final = {
     "429": (FailureKind.THROTTLED, 429),
 }
 _SILENT: Final = "silent"
-_FOR_EVER_S: Final = 1e9
 _TIMEOUT: Final = Failure(kind=FailureKind.TIMEOUT)
 _DEADLINE: Final = Failure(kind=FailureKind.DEADLINE)
 

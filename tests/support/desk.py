@@ -2,8 +2,6 @@
 
 from google.protobuf.message import Message
 
-from junctor.adapters.tables.faults import CALM, FaultPlan
-from junctor.adapters.tables.simulated import SimulatedStore
 from junctor.domain.account import Account, Actor, ApiKey, KeyScope, Member, MemberRole, Workspace
 from junctor.doors.rpc import credits as rpc
 from junctor.ports.table import Item, PutNew
@@ -54,11 +52,3 @@ class Desk:
         assert isinstance(request, method.request)
         assert actor.scope in method.scopes, f"{actor.scope} may not call this"
         return await method.handle(actor, request)
-
-
-async def desk_at(bank: Bank, plan: FaultPlan = CALM) -> Desk:
-    """Open a desk in calm weather, and let the weather begin."""
-    desk = await Desk(bank).open()
-    assert isinstance(bank.store, SimulatedStore)
-    bank.store.dice.plan = plan
-    return desk

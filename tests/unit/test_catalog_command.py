@@ -87,6 +87,18 @@ def test_show_lists_endpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "too dear" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "words", [("--model", "lab/other"), ("--provider", "other"), ("--quarantined", "--model", "lab/other")]
+)
+def test_a_name_that_the_catalogue_has_not_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """A script that mistypes a model would take it for one that nobody serves."""
+    assert run(tmp_path, "show", written(tmp_path), *words) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"catalogue 7 has no {'provider' if '--provider' in words else 'model'} {words[-1]!r}\n")
+
+
 def test_diff_tells_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Else a new catalogue is put in force blindly."""
     dearer = {**CARD, "parts": {"input": 1, "output": 2}}
@@ -128,7 +140,7 @@ def test_import_refuses_what_is_not_fit(
 ) -> None:
     """Else one wrong file stops every router of the folder at its next start."""
     assert run(tmp_path, "import", written(tmp_path, changed=changed)) == 1
-    assert capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(f"{tmp_path / 'given.json'}: ")
     assert not (tmp_path / "data" / IMPORTED_FILE).exists()
     assert run(tmp_path, "import", tmp_path / "gone.json") == 1
 

@@ -184,7 +184,9 @@ def test_no_server_is_told_with_what_to_do(capsys: pytest.CaptureFixture[str]) -
             Failure(grpc.StatusCode.FAILED_PRECONDITION, "NO_ELIGIBLE_ENDPOINT", "None.", {"model": "junctor/local"}),
             ["without its local model"],
         ),
-        (Failure(grpc.StatusCode.UNIMPLEMENTED, message="Method not found!"), ["not a Junctor"]),
+        (Failure(grpc.StatusCode.UNIMPLEMENTED, message="Method not found!"), ["not a Junctor", "50052"]),
+        (Failure(grpc.StatusCode.PERMISSION_DENIED, "SCOPE_MISSING", "Not for this."), ["operator keys", "--key-file"]),
+        (Failure(grpc.StatusCode.ABORTED, "CHANGED_MEANWHILE", "Changed.", retry_after_s=0.1), ["there is now", "in 1 s."]),
     ],
 )
 def test_a_failed_call_says_what_to_do_next(failure: Failure, told: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,11 +141,12 @@ def test_what_fails_is_told_and_ends_with_1(capsys: pytest.CaptureFixture[str]) 
     with FakeUsage([]) as usage:
         assert run("show", "gen-9", "--target", usage.target) == 1
         seen = capsys.readouterr()
-        assert (seen.out, seen.err) == ("", "There is no generation 'gen-9'. (GENERATION_NOT_FOUND)\n")
+        told = "There is no generation 'gen-9'. (GENERATION_NOT_FOUND)\n`junctor usage list` lists those of an API key.\n"
+        assert (seen.out, seen.err) == ("", told)
     denied = Failure(grpc.StatusCode.PERMISSION_DENIED, "SCOPE_MISSING", "Not yours.")
     with FakeUsage(failure=denied) as usage:
         assert run("list", "--target", usage.target) == 1
-    assert capsys.readouterr().err == "Not yours. (SCOPE_MISSING)\n"
+    assert capsys.readouterr().err.startswith("Not yours. (SCOPE_MISSING)\nCompletion keys ")
 
 
 def test_without_a_key_nothing_is_asked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ from junctor.ports.table import (
     UnknownOutcomeError,
     Update,
 )
+from junctor.records.tables import CORE
 from tests.support.pipeline import PATIENCE_S
 from tests.support.tables import KEY, SAMPLE, done, item, refused
 from tests.support.virtual_loop import run_virtual
@@ -179,6 +180,28 @@ def _store(*outcomes: "SendError | Answer | Callable[[Mapping[str, object]], Ans
     store = DynamoStore(sender, "test-")
     store.calls._dice = _NoPause()
     return store, sender
+
+
+async def test_a_table_that_cannot_be_used_is_named() -> None:
+    """A router would start with a wrong prefix or role, and tell every caller to come again in a second."""
+
+    def refuse(request: Mapping[str, object]) -> Answer:
+        if request["TableName"] == "test-sample":
+            raise told("ResourceNotFoundException")
+        return Answer()
+
+    store, _ = _store(refuse)
+    await store.check([CORE])
+    with pytest.raises(LastingError, match=r"^test-sample: .*JUNCTOR_TABLE_PREFIX"):
+        await store.check([CORE, SAMPLE])
+
+
+@pytest.mark.parametrize("error", [told("ThrottlingException"), told("InternalServerError", 500), UnansweredError()])
+async def test_a_table_that_only_has_trouble_keeps_nothing_from_starting(error: SendError) -> None:
+    """A moment's outage would keep new instances from starting after it."""
+    store, sender = _store(error)
+    await store.check([SAMPLE])
+    assert len(sender.sent) == TRIES
 
 
 async def test_a_put_whose_first_try_was_applied_shows_ones_own_item() -> None:

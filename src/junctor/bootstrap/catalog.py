@@ -6,10 +6,9 @@ changes, without a pause. A file that is not fit for use changes nothing: the ca
 
 from pathlib import Path
 
-from junctor.adapters.catalog.packaged import packaged_bytes
-from junctor.adapters.catalog.snapshot import Snapshot, catalog_of, read
+from junctor.adapters.catalog.snapshot import Snapshot
 from junctor.adapters.providers.registry import load
-from junctor.bootstrap.catalog_file import IMPORTED_FILE, check_dialects
+from junctor.bootstrap.catalog_file import IMPORTED_FILE, read_checked
 from junctor.bootstrap.problems import as_problem
 
 
@@ -17,10 +16,7 @@ def open_snapshot(path: Path | None, data_dir: Path) -> Snapshot:
     """Read and check a snapshot: of a path, or the one that a router here would use. Raises Problem."""
     imported = data_dir / IMPORTED_FILE
     with as_problem():
-        data = path.read_bytes() if path is not None else imported.read_bytes() if imported.exists() else packaged_bytes()
-        snapshot = read(data)
-        check_dialects(catalog_of(snapshot), load())
-    return snapshot
+        return read_checked(path or (imported if imported.exists() else None), load())
 
 
 def import_snapshot(path: Path, data_dir: Path) -> Path:

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from junctor.adapters.catalog.packaged import PackagedCatalog, packaged_bytes
-from junctor.adapters.catalog.snapshot import CatalogFormatError, catalog_of, read
+from junctor.adapters.catalog.snapshot import CatalogFormatError, Snapshot, check, placed, read
 from junctor.adapters.providers.registry import Registry, RegistryError
-from junctor.domain.catalog import Catalog
 
 IMPORTED_FILE = "catalog.json"
 LOOK_EVERY_S = 5.0
@@ -34,10 +33,7 @@ class CatalogFile:
         if mark == self._seen:
             return False
         self._seen = mark
-        data = packaged_bytes() if mark is None else self._path.read_bytes()
-        catalog = catalog_of(read(data))
-        check_dialects(catalog, self._rows)
-        self._catalog.replace(catalog)
+        self._catalog.replace(placed(read_checked(None if mark is None else self._path, self._rows)))
         return True
 
     async def keep(self, tell: Callable[[str], None]) -> None:
@@ -51,9 +47,18 @@ class CatalogFile:
                 tell(f"the catalogue in the data folder is not fit for use: {type(error).__name__}")
 
 
-def check_dialects(catalog: Catalog, rows: Registry) -> None:
-    """Make sure that every endpoint's provider and dialect are known to the registry. Raises RegistryError."""
-    rows.check_endpoints(endpoint for served in catalog.endpoints.values() for endpoint in served)
+def read_checked(path: Path | None, rows: Registry) -> Snapshot:
+    """Read a snapshot, the packaged one for None, of which every endpoint's provider and dialect are known.
+
+    Raises CatalogFormatError and RegistryError, which name the file, and OSError.
+    """
+    try:
+        snapshot = read(packaged_bytes() if path is None else path.read_bytes())
+        check(snapshot)
+        rows.check_endpoints(snapshot.endpoints)
+    except (CatalogFormatError, RegistryError) as error:
+        raise type(error)(f"{path or 'the packaged catalogue'}: {error}") from None
+    return snapshot
 
 
 def _mark(path: Path) -> tuple[int, int] | None:

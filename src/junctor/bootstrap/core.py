@@ -31,10 +31,10 @@ from junctor.ledger.tools import Terms as LedgerTerms
 from junctor.ledger.tools import Tools
 from junctor.ports.ambient import Dice
 from junctor.ports.secrets import Peppers
-from junctor.ports.table import Store, Table
+from junctor.ports.table import Store, StoreError, Table
 from junctor.ports.telemetry import Telemetry
 from junctor.records import ids
-from junctor.records.tables import ALL_TABLES, CATALOG, CORE
+from junctor.records.tables import ALL_TABLES, CATALOG, CORE, HEALTH
 from junctor.settings import DynamodbSender, Http, Settings
 from junctor.settings import Store as StoreKind
 from junctor.usecases.accounts import Accounts
@@ -118,6 +118,8 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
     store = open_store(settings)
     if settings.store is StoreKind.SQLITE or settings.dynamodb_endpoint is not None:
         await store.create(ALL_TABLES)
+    else:
+        await _check_tables(store)
     table: Table = store.table(CORE)
     overlay = CatalogOverlay(store.table(CATALOG), dice, telemetry, Ground(catalog, vetting, rows.dialects()))
     await overlay.look()
@@ -170,6 +172,18 @@ def open_store(settings: Settings, *, read_only: bool = False) -> Store:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return SqliteStore(settings.data_dir / STORE_FILE, read_only=read_only)
     return _dynamodb(settings)
+
+
+async def _check_tables(store: Store) -> None:
+    """Refuse to start without tables that every call needs. Raises StoreError."""
+    from junctor.adapters.tables.dynamodb import DynamoStore  # noqa: PLC0415 - see _dynamodb
+
+    assert isinstance(store, DynamoStore)  # noqa: S101 - there are two kinds of store
+    try:
+        await store.check((CORE, HEALTH, CATALOG))
+    except StoreError:
+        await store.close()
+        raise
 
 
 def _dynamodb(settings: Settings) -> Store:

@@ -10,7 +10,7 @@ from junctor.adapters.system.ambient import SystemClock
 from junctor.adapters.telemetry.lines import LineTelemetry
 from junctor.bootstrap.core import open_core
 from junctor.bootstrap.local_secrets import peppers
-from junctor.bootstrap.problems import Problem, as_problem
+from junctor.bootstrap.problems import as_problem
 from junctor.domain.account import KeyScope
 from junctor.settings import Settings
 
@@ -18,20 +18,13 @@ from junctor.settings import Settings
 class Voice(Protocol):
     """How `init` speaks to whoever started it: cli/console."""
 
-    def problem(self, text: str) -> None:
-        """Write what went wrong."""
-
     def table(self, title: str, rows: Sequence[Sequence[str]]) -> None:
         """Write rows in columns."""
 
 
 def run_init(settings: Settings, voice: Voice) -> int:
-    """Make the key and show it; return the exit status."""
-    try:
-        voice.table("Operator key, shown once", [("key", asyncio.run(_init(settings)))])
-    except Problem as problem:
-        voice.problem(str(problem))
-        return 1
+    """Make the key and show it; return the exit status. Raises Problem if the store cannot be used."""
+    voice.table("Operator key, shown once", [("key", asyncio.run(_init(settings)))])
     return 0
 
 

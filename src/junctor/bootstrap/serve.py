@@ -2,7 +2,7 @@
 
 import os
 import sys
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 
 from junctor.adapters.system.ambient import SystemClock
 from junctor.bootstrap import native, quick
@@ -28,10 +28,10 @@ def run_serve(settings: Settings, *, led: bool = False) -> int:
 
 
 async def _serve(settings: Settings, *, led: bool) -> int:
-    clock = SystemClock()
-    with as_problem():
-        telemetry = open_log(settings, clock)
+    with as_problem(), ExitStack() as undo:
+        telemetry = undo.enter_context(closing(open_log(settings, SystemClock())))
         core = await open_core(settings, os.environ, peppers(settings), telemetry)
+        undo.pop_all()
     try:
         stop = Stop()
         stop.listen(led=led)

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager, closing
 from typing import Protocol
 
 from junctor.adapters.local import process, weights
@@ -61,12 +61,8 @@ class Voice(Protocol):
 
 
 def run_up(settings: Settings, voice: Voice) -> int:
-    """Run until a signal ends it; return the exit status."""
-    try:
-        return native.run(_up(settings, voice))
-    except Problem as problem:
-        voice.problem(str(problem))
-        return 1
+    """Run until a signal ends it; return the exit status. Raises Problem if it cannot start."""
+    return native.run(_up(settings, voice))
 
 
 async def _up(settings: Settings, voice: Voice) -> int:
@@ -74,10 +70,10 @@ async def _up(settings: Settings, voice: Voice) -> int:
         raise Problem(f"{PREFIX}PROCESSES: junctor up runs one process; junctor serve runs several")
     stop = Stop()
     stop.listen()
-    with as_problem():
-        clock = SystemClock()
-        telemetry = open_log(settings, clock)
+    with as_problem(), ExitStack() as undo:
+        telemetry = undo.enter_context(closing(open_log(settings, SystemClock())))
         core = await open_core(settings, os.environ, peppers(settings), telemetry)
+        undo.pop_all()
     quick.started()
     try:
         with as_problem():

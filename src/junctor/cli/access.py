@@ -13,6 +13,7 @@ from junctor.settings import (
     API_KEY_VARIABLE,
     DEFAULT_TARGET,
     FIRST_KEY_FILE,
+    PORT_MAX,
     TARGET_CA_VARIABLE,
     TARGET_CERT_VARIABLE,
     TARGET_KEY_VARIABLE,
@@ -126,10 +127,19 @@ def find_tls(given: TlsFiles, environ: Mapping[str, str]) -> Secured:
         raise WrongUseError(f"The file {error.filename or ca} cannot be read.") from None
 
 
+def check_target(target: str) -> None:
+    """Refuse a target that names no place, at which grpc would say only that nothing answers. Raises WrongUseError."""
+    host, _, port = target.rpartition(":")
+    numbered = port.isascii() and port.isdecimal() and len(port) <= len(str(PORT_MAX)) and 0 < int(port) <= PORT_MAX
+    if not host or not numbered or not host.isprintable() or set(host) & set("/@ "):
+        raise WrongUseError(f"The target {target} is not HOST:PORT, such as {DEFAULT_TARGET}.")
+
+
 def open_client(target: str, key_file: Path | None, tls: TlsFiles, environ: Mapping[str, str]) -> "Client":
-    """Return a client for a target. Raises WrongUseError if there is no key, or TLS cannot be spoken as it is wanted."""
+    """Return a client for a target. Raises WrongUseError if it is none, there is no key, or TLS cannot be spoken as wanted."""
     from junctor.client import Client
 
+    check_target(target)
     secured = find_tls(tls, environ)
     return Client(target, find_key(key_file, target, environ), tls=secured.tls, certificate=secured.certificate)
 
@@ -140,24 +150,27 @@ def find_key(key_file: Path | None, target: str, environ: Mapping[str, str], pla
     Raises WrongUseError if there is none, or none that can be a key.
     """
     key = _read_key(key_file) if key_file is not None else environ.get(place.variable, "").strip()
-    if not key and key_file is None and _is_here(target):
+    here = _is_here(target)
+    if not key and key_file is None and here:
         try:
             key = _read_key(data_dir(environ) / place.file, missing="")
         except SettingsError as error:
             raise WrongUseError(str(error)) from None
     if not key:
-        raise WrongUseError(
-            f"There is no API key. `junctor up` writes one for this machine; or set {place.variable}, or give --key-file."
-        )
+        written = "`junctor up` writes one for this machine; or" if here else "What `junctor up` wrote stays on this machine;"
+        raise WrongUseError(f"There is no API key. {written} set {place.variable}, or give --key-file.")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise WrongUseError("The API key has characters that no key has; is it the right file?")
     return key
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
     return value
 
 

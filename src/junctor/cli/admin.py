@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from junctor.cli.access import KeyPlace, WrongUseError, add_timeout, add_tls, find_key, find_tls, given_tls
+from junctor.cli.access import KeyPlace, WrongUseError, add_timeout, add_tls, check_target, find_key, find_tls, given_tls
 from junctor.cli.showing import show_json, show_table, tell
 from junctor.settings import ADMIN_KEY_VARIABLE, ADMIN_TARGET_VARIABLE, DEFAULT_ADMIN_TARGET, OPERATOR_KEY_FILE
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ADMIN_KEY = KeyPlace(ADMIN_KEY_VARIABLE, OPERATOR_KEY_FILE)
 TIMEOUT_S = 30.0
+_LAST_MS = 253_402_300_799_999
+"""The last instant of the year 9999."""
 
 Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - the type has no public name
 Work: TypeAlias = "Callable[[AdminClient, argparse.Namespace], None]"
@@ -95,10 +97,11 @@ def find_target(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
 
 
 def connect(options: argparse.Namespace, environ: Mapping[str, str]) -> "AdminClient":
-    """Return a client for what the options say. Raises WrongUseError if there is no key, or TLS cannot be spoken."""
+    """Return a client for what the options say. Raises WrongUseError if there is no target or key, or TLS cannot be spoken."""
     from junctor.client.admin import AdminClient
 
     target = find_target(options, environ)
+    check_target(target)
     secured = find_tls(given_tls(options), environ)
     key = find_key(options.key_file, target, environ, ADMIN_KEY)
     return AdminClient(target, key, tls=secured.tls, certificate=secured.certificate)
@@ -123,7 +126,8 @@ def organisation(client: "AdminClient", options: argparse.Namespace) -> str:
     found = list(page.organisations)
     if len(found) != 1 or page.next_page_token:
         some = "There is no organisation yet; make one with `junctor orgs create NAME`."
-        raise WrongUseError("There are several organisations; give --organisation." if found else some)
+        several = "There are several organisations; give --organisation with an id of `junctor orgs list`."
+        raise WrongUseError(several if found else some)
     return found[0].id
 
 
@@ -176,5 +180,7 @@ def instant(text: str) -> int:
 
 
 def at(instant_ms: int) -> str:
-    """Write an instant of Unix milliseconds to the minute, in UTC."""
+    """Write an instant of Unix milliseconds to the minute, in UTC; Python's calendar ends with the year 9999."""
+    if instant_ms > _LAST_MS:
+        return "after the year 9999"
     return datetime.fromtimestamp(instant_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

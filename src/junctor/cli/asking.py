@@ -6,13 +6,13 @@ The answer goes to standard output and nothing else does. Invariant: however the
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TextIO, TypeAlias
 
 from msgspec import Struct
 
-from junctor.cli.access import TlsFiles
+from junctor.cli.access import TlsFiles, WrongUseError
 from junctor.cli.chat_report import ChatResult, read_complete, read_stream_end
-from junctor.cli.terminal import dimmed, is_lively, shown, write
+from junctor.cli.terminal import dimmed, is_lively, is_text, shown, write
 from junctor.client import Client
 
 Turn: TypeAlias = Mapping[str, object]
@@ -36,9 +36,16 @@ class ChatOptions(Struct, frozen=True, kw_only=True):
     tls: TlsFiles = TlsFiles()
 
 
-def is_text(text: str) -> bool:
-    """Tell whether a text can be sent: bytes of a terminal that are no UTF-8 come as halves of surrogate pairs."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def piped(stdin: TextIO) -> str:
+    """Return the prompt that is piped in. Raises WrongUseError if it is no text."""
+    wrong = WrongUseError("The prompt on standard input is not valid UTF-8.")
+    try:
+        text = stdin.read()
+    except UnicodeDecodeError:
+        raise wrong from None
+    if not is_text(text):
+        raise wrong
+    return text
 
 
 def ask(client: Client, turns: Sequence[Turn], options: ChatOptions) -> ChatResult:

@@ -112,15 +112,27 @@ def _show_endpoints(options: argparse.Namespace, snapshot: "Snapshot") -> None:
         return
     suspects = {row.endpoint for row in snapshot.quarantined}
     rows = [
-        (row.id, _price(prices.get(row.id), is_suspect=row.id in suspects), f"{row.context_tokens or '?'} tokens", row.dialect)
+        (
+            row.id,
+            _price(prices.get(row.id), is_suspect=row.id in suspects),
+            f"{row.context_tokens:,} tokens" if row.context_tokens else "? tokens",
+            row.dialect,
+        )
         for row in chosen
     ]
     show_table(f"Endpoints, USD for a million tokens in and out: {len(rows)}", rows)
 
 
 def _chosen(options: argparse.Namespace, snapshot: "Snapshot") -> Sequence["Endpoint"]:
+    """Return the endpoints that were asked for. Raises Problem for a model or provider that the snapshot has not."""
+    from junctor.bootstrap.problems import Problem
+
     named = {alias: model.slug for model in snapshot.models for alias in (model.slug, *model.aliases)}
-    model = None if options.model is None else named.get(options.model, options.model)
+    model = named.get(options.model)
+    if options.model is not None and model is None:
+        raise Problem(f"catalogue {snapshot.version} has no model {options.model!r}")
+    if options.provider not in {None, *(provider.slug for provider in snapshot.providers)}:
+        raise Problem(f"catalogue {snapshot.version} has no provider {options.provider!r}")
     return [row for row in snapshot.endpoints if model in {None, row.model} and options.provider in {None, row.provider}]
 
 

@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from junctor.cli.admin import Actions, Work, add_action, at, instant, plain, show_list
+from junctor.cli.numbers import INT64_MAX, whole
 from junctor.cli.showing import show_json, tell
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def _add_endpoints(actions: Actions) -> None:
     wanted.add_argument("--upstream-model", metavar="NAME", help="the server's own name of the model (default MODEL)")
     wanted.add_argument("--credential", metavar="NAME", default="", help="the variable with its key, ENDPOINT_KEY_...")
     _add_prices(wanted)
-    wanted.add_argument("--context", metavar="N", type=int, help="the longest context in tokens")
-    wanted.add_argument("--max-output", metavar="N", type=int, help="the longest answer in tokens")
+    wanted.add_argument("--context", metavar="N", type=whole(), help="the longest context in tokens")
+    wanted.add_argument("--max-output", metavar="N", type=whole(), help="the longest answer in tokens")
     wanted.add_argument(
         "--parameters", metavar="A,B", default=PARAMETERS_DEFAULT, help="what it understands (default %(default)s)"
     )
@@ -91,7 +92,12 @@ def _add_endpoints(actions: Actions) -> None:
 
 def _change(actions: Actions, name: str, work: Work, text: str) -> argparse.ArgumentParser:
     parser = add_action(actions, name, work, text, organisation=False)
-    parser.add_argument("--if-version", metavar="N", type=int, help="refuse if the records are not at this version any more")
+    parser.add_argument(
+        "--if-version",
+        metavar="N",
+        type=whole(INT64_MAX, least=0),
+        help="refuse if the records are not at this version any more",
+    )
     return parser
 
 
@@ -120,15 +126,15 @@ def per_piece(text: str) -> int:
 
 def percent(text: str) -> int:
     """Read a percentage as millionths, exactly."""
-    return _scaled(text, PPM_A_PERCENT, "a percentage, to the fourth decimal, such as 12.5")
+    return _scaled(text, PPM_A_PERCENT, "a percentage up to 100, to the fourth decimal, such as 12.5", most=100)
 
 
-def _scaled(text: str, factor: int, what: str) -> int:
+def _scaled(text: str, factor: int, what: str, most: int = _USD_MAX) -> int:
     try:
         value = Decimal(text) if len(text) <= len(str(PICO)) * 2 else Decimal("NaN")
     except InvalidOperation:
         value = Decimal("NaN")
-    if not value.is_finite() or not 0 <= value <= _USD_MAX or value * factor % 1:
+    if not value.is_finite() or not 0 <= value <= most or value * factor % 1:
         raise argparse.ArgumentTypeError(f"{text} is not {what}")
     return int(value * factor)
 

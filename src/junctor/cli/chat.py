@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from junctor.cli.access import WrongUseError, add_options, find_target, given_tls, open_client
 from junctor.cli.admin import Actions
+from junctor.cli.numbers import whole
 from junctor.cli.showing import show_json, tell
 from junctor.cli.terminal import dimmed, shown, write
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from junctor.cli.asking import ChatOptions, Turn
 
 TIMEOUT_S = 600.0
-_INT32_MAX = 2**31 - 1
 
 
 def add_chat(commands: Actions) -> None:
@@ -34,8 +34,8 @@ def add_chat(commands: Actions) -> None:
     chat.add_argument("--model", metavar="NAME", default="junctor/local", help="the model, author/name (default %(default)s)")
     add_options(chat, TIMEOUT_S)
     chat.add_argument("--system", metavar="TEXT", help="instructions that stand above the question")
-    chat.add_argument("--max-tokens", metavar="N", type=_whole, help="the most tokens to produce")
-    chat.add_argument("--temperature", metavar="X", type=float, help="randomness, 0 to 2")
+    chat.add_argument("--max-tokens", metavar="N", type=whole(), help="the most tokens to produce")
+    chat.add_argument("--temperature", metavar="X", type=_temperature, help="randomness, 0 to 2")
     chat.add_argument("--json", action="store_true", help="print the whole result as one JSON object and nothing else")
     chat.add_argument("--no-stream", action="store_true", help="wait for the whole answer")
     chat.add_argument("--interactive", action="store_true", help="talk, also where it is not a terminal: a line is a message")
@@ -95,40 +95,29 @@ def run_chat(options: "ChatOptions", environ: Mapping[str, str]) -> int:
 
 
 def _check_conversation(options: "ChatOptions") -> None:
-    from junctor.cli.asking import is_text
-
     if options.prompt is not None:
         raise WrongUseError("A conversation begins without a question: leave out either the question or --interactive.")
     if options.as_json:
         raise WrongUseError("A conversation has no JSON form: give one question with --json.")
-    if not is_text(options.system or ""):
-        raise WrongUseError("The instructions are not valid UTF-8.")
 
 
 def _turns(options: "ChatOptions") -> "list[Turn]":
-    from junctor.cli.asking import is_text
-
     prompt = _prompt(options.prompt, sys.stdin)
     system: list[Turn] = [{"role": "system", "content": options.system}] if options.system else []
-    turns = [*system, {"role": "user", "content": prompt}]
-    if any(not is_text(str(turn["content"])) for turn in turns):
-        raise WrongUseError("The prompt is not valid UTF-8.")
-    return turns
+    return [*system, {"role": "user", "content": prompt}]
 
 
 def _prompt(given: str | None, stdin: TextIO) -> str:
-    if given is None or given == "-":
-        try:
-            given = stdin.read()
-        except UnicodeDecodeError:
-            raise WrongUseError("The prompt on standard input is not valid UTF-8.") from None
-    if not given.strip():
+    from junctor.cli.asking import piped
+
+    prompt = piped(stdin) if given is None or given == "-" else given
+    if not prompt.strip():
         raise WrongUseError("The prompt is empty.")
-    return given
+    return prompt
 
 
-def _whole(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= _INT32_MAX:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of tokens")
-    return value
+def _temperature(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 2") from None

@@ -14,8 +14,15 @@ ROUTE_HEADINGS = ("", "endpoint", "outcome", "after", "HTTP status")
 # What to do next, by the reason of the failure.
 _NEXT = {
     "API_KEY_INVALID": "Use the key that `junctor up` wrote, another one with --key-file, or JUNCTOR_API_KEY.",
+    "GENERATION_NOT_FOUND": "`junctor usage list` lists those of an API key.",
     "INSUFFICIENT_CREDITS": "Add credits to the account, or ask for less with --max-tokens.",
-    "NO_ELIGIBLE_ENDPOINT": "Start the server with the key of a provider that has the model, or try --model junctor/local.",
+    "CHANGED_MEANWHILE": "Look at what there is now before you do it again.",
+    "MODEL_NOT_FOUND": "`junctor models --all WORD` lists the models with a word in their name.",
+    "NO_ELIGIBLE_ENDPOINT": "Start the server with the key of a provider that has the model (`junctor endpoints MODEL` names "
+    "them), or try --model junctor/local.",
+    "RESOURCE_NOT_FOUND": "The same command's `list` says what there is.",
+    "SCOPE_MISSING": "Completion keys call models, management keys manage their own organisation, operator keys all of them; "
+    "give another key with --key-file.",
     "STREAM_TRUNCATED": "The answer is not whole; ask again.",
     "STREAM_INTERRUPTED": "The answer is not whole; ask again.",
 }
@@ -195,10 +202,12 @@ def explain(error: JunctorRpcError, target: str, timeout_s: float) -> list[str]:
         if "handshake failed" in error.message:
             return [f"What answers at {target} speaks no TLS, or shows a certificate that --ca does not trust."]
         if "Socket closed" in error.message:
-            return [f"What answers at {target} ended the connection; it may need TLS (--ca), or a certificate (--cert)."]
+            ended = f"What answers at {target} ended the connection"
+            return [f"{ended}: it has stopped, or it may need TLS (--ca), or a certificate (--cert)."]
         return [f"Nothing answers at {target}; start it with `junctor up`, or give --target."]
     if error.reason == "UNIMPLEMENTED" and error.code == "UNIMPLEMENTED" and not error.metadata:
-        return [f"What answers at {target} is not a Junctor of this version."]
+        what = f"What answers at {target} is not a Junctor of this version, or not the listener for this"
+        return [f"{what}: models are called at one (50051 by default), all else is managed at another (50052)."]
     if error.reason == "DEADLINE_EXCEEDED":
         lines = [f"There was no whole answer within {timeout_s:g} s; give it more with --timeout."]
     else:
@@ -212,5 +221,5 @@ def explain(error: JunctorRpcError, target: str, timeout_s: float) -> list[str]:
     if "incident" in error.metadata:
         lines.append(f"The server's log tells more under the incident {error.metadata['incident']}.")
     if error.retry_after_s is not None:
-        lines.append(f"Try again in {error.retry_after_s:.0f} s.")
+        lines.append(f"Try again in {max(error.retry_after_s, 1):.0f} s.")
     return lines

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from msgspec.structs import replace
 
 from junctor.cli.access import WrongUseError
-from junctor.cli.asking import ChatOptions, Turn, ask, is_text
+from junctor.cli.asking import ChatOptions, Turn, ask
 from junctor.cli.chat_report import ROUTE_HEADINGS, ChatResult, attempt_cells, explain, route_rows, summary
 from junctor.cli.explain import SAMPLE_PROMPT, show_plan
 from junctor.cli.explain_report import read_plan
 from junctor.cli.money import in_usd
 from junctor.cli.showing import show_table, tell
-from junctor.cli.terminal import dimmed, shown, write
+from junctor.cli.terminal import dimmed, is_text, shown, write
 from junctor.client import Client, JunctorRpcError
 
 PROMPT = "> "

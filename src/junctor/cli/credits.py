@@ -20,6 +20,7 @@ from junctor.cli.admin import (
     show_list,
 )
 from junctor.cli.money import in_usd, usd
+from junctor.cli.numbers import INT64_MAX, whole
 from junctor.cli.showing import show_json, show_table, tell
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ def add_credits(commands: Actions) -> None:
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(dest="action", title="actions", metavar="ACTION", required=True)
     add_action(actions, "show", _show, "Show what there is, and its parts")
-    entries = add_action(actions, "entries", _entries, "List what changed the balance")
+    entries = add_action(actions, "entries", _entries, "List what changed the balance, the oldest first")
     entries.add_argument("--kind", choices=KINDS, help="only these")
     entries.add_argument(
-        "--limit", metavar="N", type=_count, default=SHOWN_DEFAULT, help="the most to show (default %(default)s)"
+        "--limit", metavar="N", type=whole(INT64_MAX), default=SHOWN_DEFAULT, help="the most to show (default %(default)s)"
     )
     add = _movement(actions, "add", _add, "Credit a payment, less the fee; for operators")
     add.add_argument("--fee", metavar="PERCENT", type=_ppm, help="the fee, such as 5 or 2.5 (default the deployment's)")
@@ -190,10 +191,3 @@ def _ppm(text: str) -> int:
     if rest or ppm >= _WHOLE_PPM:
         raise argparse.ArgumentTypeError(f"{text} is not a percentage such as 5 or 2.5, below 100")
     return ppm
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of entries")
-    return value

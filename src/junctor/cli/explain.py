@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from junctor.cli.access import WrongUseError, add_options, find_target, given_tls, open_client
+from junctor.cli.numbers import whole
 from junctor.cli.showing import show_json, show_table, tell
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     explain.add_argument("--model", metavar="NAME", required=True, help="the model, author/name")
     explain.add_argument("--fallback", metavar="NAME", action="append", help="a model to fall back to; may be repeated")
-    explain.add_argument("--max-tokens", metavar="N", type=int, help="the most tokens to produce")
+    explain.add_argument("--max-tokens", metavar="N", type=whole(), help="the most tokens to produce")
     explain.add_argument("--sort", choices=("price", "throughput", "latency"), help="sort instead of drawing by weight")
     for name, meaning in (
         ("order", "try these providers first, in this order"),
@@ -65,8 +66,8 @@ def run_explain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except JunctorRpcError as error:
         tell(*explain(error, target, options.timeout))
         return 1
-    except (WrongUseError, UnicodeError, ValueError) as problem:
-        tell(str(problem) if isinstance(problem, WrongUseError) else "This cannot be sent: it is not text, or no number.")
+    except WrongUseError as problem:
+        tell(str(problem))
         return 2
     plan = read_plan(found)
     if options.json:
@@ -88,6 +89,8 @@ def show_plan(plan: "PlanRecord") -> None:
         Console().problem("No endpoint can take this request.")
     if plan.excluded:
         show_table("Not tried", [excluded_cells(row) for row in plan.excluded])
+    if plan.excluded and not plan.candidates:
+        tell(f"`junctor endpoints {plan.excluded[0].model}` says what would open each.")
 
 
 def _preferences(options: argparse.Namespace) -> "RoutingPreferences":
@@ -102,9 +105,11 @@ def _preferences(options: argparse.Namespace) -> "RoutingPreferences":
 
 
 def _prompt(given: str | None) -> str:
+    from junctor.cli.asking import piped
+
     if given is None:
         return SAMPLE_PROMPT
-    return sys.stdin.read() if given == "-" else given
+    return piped(sys.stdin) if given == "-" else given
 
 
 def _names(text: str) -> list[str]:

@@ -16,6 +16,7 @@ from junctor.cli.admin import (
     run,
     show_list,
 )
+from junctor.cli.numbers import whole
 from junctor.cli.orgs import add_switch
 from junctor.cli.showing import show_json, show_table, tell
 from junctor.cli.terminal import write
@@ -46,12 +47,14 @@ def add_keys(commands: Actions) -> None:
     _add_fields(create)
     update = _with_id(actions, "update", _update, "Change a key; what is not given stays, but rates are given as a whole")
     update.add_argument("--name", metavar="NAME", help="what people call it")
-    add_switch(update, "whether it is refused")
+    add_switch(update, "refuse it")
     _add_fields(update)
     update.add_argument("--all-models", action="store_true", help="any model may be asked for")
     update.add_argument("--all-providers", action="store_true", help="any provider may answer")
     rotate = _with_id(actions, "rotate", _rotate, "Give a key a new secret and print it, once")
-    rotate.add_argument("--keep-old", metavar="S", type=int, help="seconds that the old secret is still taken (default a day)")
+    rotate.add_argument(
+        "--keep-old", metavar="S", type=whole(least=0), help="seconds that the old secret is still taken (default a day)"
+    )
     _with_id(actions, "delete", _delete, "Remove a key")
 
 
@@ -77,7 +80,7 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
     for name in RATES:
         text = f"the most {name.removesuffix('_per_min').replace('concurrency', 'requests')}"
         when = "in each minute" if name.endswith("_per_min") else "at one time"
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar="N", type=int, help=f"{text} {when}")
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="N", type=whole(), help=f"{text} {when}")
 
 
 def _end(text: str) -> int:

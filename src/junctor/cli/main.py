@@ -2,16 +2,24 @@
 
 `junctor --help` shall be quick: only the module of the command that is given is imported, and what it needs to run only when
 it runs. Exit codes: 0 well, 1 it failed, 2 wrongly used or wrongly set, 130 interrupted.
+
+Invariant: what is typed and is no text reaches no command, other than as the name of a file.
 """
 
 import argparse
 import contextlib
+import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import NamedTuple
+
+from junctor.cli.terminal import is_text, write
+
+_UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What the system says of an output that takes no more."""
 
 
 class Command(NamedTuple):
@@ -43,18 +51,18 @@ COMMANDS: Mapping[str, Command] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; argparse itself exits on `--help` and on wrong use."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A narrow terminal encoding costs a character, not the answer.
-            stream.reconfigure(errors="replace")
-    words = sys.argv[1:] if argv is None else argv
-    parser = _parser(next((word for word in words if not word.startswith("-")), ""))
-    options = parser.parse_args(words)
+    _ready_streams()
+    # grpc's core writes lines of its own to standard error: among a log's JSON, one for each stranger who speaks no TLS.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    options = _options(sys.argv[1:] if argv is None else argv)
+    if not all(map(is_text, _texts(options))):
+        write("This cannot be sent: it is not valid UTF-8.\n", sys.stderr)
+        return 2
     try:
         if options.command is not None:
             run: Callable[[argparse.Namespace, Mapping[str, str]], int] = options.run
             return run(options, os.environ)
-        parser.print_help(sys.stderr)
+        _parser("").print_help(sys.stderr)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -62,7 +70,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno not in _UNWRITTEN or error.filename is not None:
+            raise
+        write(f"Not all could be written: {os.strerror(error.errno or 0).lower()}.\n", sys.stderr)
+        return 1
     return 2
+
+
+def _ready_streams() -> None:
+    """See to it that standard output and error are there and take any character."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            from pathlib import Path
+
+            # It was closed: the next connection would get its number, and be written to.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it stays to the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A narrow terminal encoding costs a character, not the answer.
+            stream.reconfigure(errors="replace")
+
+
+def _options(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; argparse exits where it is wrong."""
+    parser = _parser(next((word for word in words if not word.startswith("-")), ""))
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        command = " ".join(filter(None, ("junctor", options.command, "--help")))
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}; see {command}")
+    return options
+
+
+def _texts(options: argparse.Namespace) -> Iterator[str]:
+    """Yield all that was typed for options, but names of files, which may be any bytes."""
+    for given in vars(options).values():
+        if isinstance(given, str):
+            yield given
+        elif isinstance(given, list):
+            yield from (each for each in given if isinstance(each, str))
 
 
 class _ShowVersion(argparse.Action):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from junctor.cli.access import WrongUseError, add_options, find_target, given_tls, open_client
 from junctor.cli.admin import Actions, plain
 from junctor.cli.money import usd
+from junctor.cli.numbers import whole
 from junctor.cli.showing import show_json, show_table, tell
 from junctor.cli.terminal import shown, write
 
@@ -25,7 +26,6 @@ PAGE_SIZE = 200
 SORTS = ("price", "context", "newest", "throughput", "latency", "popularity")
 _NANO_A_MILLION_IN_PICO = 1_000
 _COUNT_MAX = 10**9
-_DIGITS_MAX = 10
 
 
 def add_models(commands: Actions) -> None:
@@ -44,7 +44,7 @@ def add_models(commands: Actions) -> None:
         ("parameter", "that understands this, such as tools"),
     ):
         models.add_argument(f"--{option}", metavar="NAME", action="append", default=[], help=f"{meaning}; may be repeated")
-    models.add_argument("--context", metavar="TOKENS", type=_tokens, help="whose context holds so much")
+    models.add_argument("--context", metavar="TOKENS", type=whole(_COUNT_MAX), help="whose context holds so much")
     models.add_argument("--max-input-price", metavar="USD", type=_price, help="at most so much for a million tokens of input")
     models.add_argument("--max-output-price", metavar="USD", type=_price, help="at most so much for a million of output")
     models.add_argument("--sort", choices=SORTS, help="what comes first (default by name)")
@@ -78,8 +78,8 @@ def run_models(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except JunctorRpcError as error:
         tell(*explain(error, target, options.timeout))
         return 1
-    except (WrongUseError, UnicodeError) as problem:
-        tell(str(problem) if isinstance(problem, WrongUseError) else "This cannot be sent: it is not text.")
+    except WrongUseError as problem:
+        tell(str(problem))
         return 2
     return 0
 
@@ -138,14 +138,6 @@ def _providers(client: "Client", options: argparse.Namespace) -> None:
         return
     found.sort(key=lambda provider: (-provider.reachable_endpoint_count, -provider.credential_count, provider.slug))
     show_table("Providers", (PROVIDER_HEADINGS, *map(provider_cells, found)))
-
-
-def _tokens(text: str) -> int:
-    # int() takes underscores and other alphabets' digits; a number that long is none of tokens.
-    value = int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX else 0
-    if not 1 <= value <= _COUNT_MAX:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of tokens")
-    return value
 
 
 def _price(text: str) -> int:

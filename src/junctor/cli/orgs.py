@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from junctor.cli.access import WrongUseError
 from junctor.cli.admin import (
     Actions,
     Work,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 ROLES = ("admin", "billing", "member")
 GRANTS = ("allowance", "metered")
 PERIODS = ("day", "week", "month")
+PERIOD_DEFAULT = "month"
 
 
 def add_orgs(commands: Actions) -> None:
@@ -47,11 +49,13 @@ def add_orgs(commands: Actions) -> None:
 def _add_update(actions: Actions) -> None:
     update = add_action(actions, "update", _update, "Change an organisation; what is not given stays")
     update.add_argument("--name", metavar="NAME", help="what people call it")
-    add_switch(update, "whether all its keys are refused; for operators")
+    add_switch(update, "refuse all its keys; for operators")
     update.add_argument("--low-balance", metavar="USD", type=usd, help="tell of it when less is available; 0 ends that")
     update.add_argument("--grant", metavar="USD", type=usd, help="credits that come by themselves; 0 ends them; for operators")
-    update.add_argument("--grant-kind", choices=GRANTS, default=GRANTS[0], help="a present, or a line of credit to be invoiced")
-    update.add_argument("--grant-every", choices=PERIODS, default="month", help="how often (default %(default)s)")
+    update.add_argument(
+        "--grant-kind", choices=GRANTS, help=f"a present, or a line of credit to be invoiced (default {GRANTS[0]})"
+    )
+    update.add_argument("--grant-every", choices=PERIODS, help=f"how often (default {PERIOD_DEFAULT})")
 
 
 def _add_members(actions: Actions) -> None:
@@ -64,7 +68,7 @@ def _add_members(actions: Actions) -> None:
     update = _named(inner, "update", _update_member, "Change a member; what is not given stays")
     update.add_argument("--name", metavar="NAME", help="what people call him")
     update.add_argument("--role", choices=ROLES, help="what he may manage")
-    add_switch(update, "whether all his keys are refused")
+    add_switch(update, "refuse all his keys")
     _named(inner, "remove", _remove_member, "Remove a member; his keys are refused, and his id is not given again")
 
 
@@ -93,7 +97,7 @@ def add_switch(parser: argparse.ArgumentParser, what: str) -> None:
     """Add --disable and --enable: `disabled` is True, False, or None for neither."""
     switch = parser.add_mutually_exclusive_group()
     switch.add_argument("--disable", dest="disabled", action="store_true", default=None, help=what)
-    switch.add_argument("--enable", dest="disabled", action="store_false", help="the reverse")
+    switch.add_argument("--enable", dest="disabled", action="store_false", help="the reverse of --disable")
 
 
 def _list(client: "AdminClient", options: argparse.Namespace) -> None:
@@ -127,11 +131,14 @@ def _update(client: "AdminClient", options: argparse.Namespace) -> None:
 
     grant = None
     if options.grant is not None:
+        kind, every = options.grant_kind or GRANTS[0], options.grant_every or PERIOD_DEFAULT
         grant = messages.RecurringGrant(
-            kind=messages.GrantKind.Value(f"GRANT_KIND_{options.grant_kind.upper()}"),
+            kind=messages.GrantKind.Value(f"GRANT_KIND_{kind.upper()}"),
             amount_nanousd=options.grant,
-            interval=messages.Interval.Value(f"INTERVAL_{options.grant_every.upper()}"),
+            interval=messages.Interval.Value(f"INTERVAL_{every.upper()}"),
         )
+    elif options.grant_kind or options.grant_every:
+        raise WrongUseError("A grant is set as a whole: give --grant too.")
     request = messages.UpdateOrganisationRequest(
         organisation=organisation(client, options),
         name=options.name,

@@ -5,10 +5,14 @@ Everything wrong with the settings is told at once, before anything starts. What
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from junctor.cli.admin import Actions
 from junctor.settings import DEFAULT_TARGET, Command, Settings, SettingsError, list_settings
+
+if TYPE_CHECKING:
+    from junctor.cli.console import Console
 
 
 def add_up(commands: Actions) -> None:
@@ -89,9 +93,8 @@ def _up(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     with quick.start():
         from junctor.bootstrap.up import run_up
-        from junctor.cli.console import Console
 
-        return run_up(settings, Console())
+        return _run(run_up, settings)
 
 
 def _serve(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -115,9 +118,20 @@ def _init(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if settings is None:
         return 2
     from junctor.bootstrap.init import run_init
+
+    return _run(run_init, settings)
+
+
+def _run(work: "Callable[[Settings, Console], int]", settings: Settings) -> int:
+    """Do what speaks on standard output, and say on standard error what keeps it from starting."""
+    from junctor.bootstrap.problems import Problem
     from junctor.cli.console import Console
 
-    return run_init(settings, Console())
+    try:
+        return work(settings, Console())
+    except Problem as problem:
+        Console(sys.stderr).problem(str(problem))
+        return 1
 
 
 def _audit(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

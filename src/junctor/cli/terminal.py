@@ -14,6 +14,11 @@ def is_lively(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def is_text(text: str) -> bool:
+    """Tell whether a text can be sent: bytes of a terminal that are no UTF-8 come as halves of surrogate pairs."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def dimmed(text: str, stream: TextIO) -> str:
     """Return the text in a form that may be overlooked, where the stream can show that."""
     return f"\x1b[2m{text}\x1b[0m" if is_lively(stream) else text

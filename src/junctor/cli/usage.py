@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from junctor.cli.access import WrongUseError, add_options, find_target, given_tls, open_client
+from junctor.cli.numbers import INT64_MAX, whole
 from junctor.cli.showing import show_json, show_table, tell
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def add_usage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "--api-key", metavar="ID", type=_id, default="", help="only those of this API key (its id, not its secret)"
     )
     several.add_argument(
-        "--limit", metavar="N", type=_count, default=LIMIT_DEFAULT, help="the most to show (default %(default)s)"
+        "--limit", metavar="N", type=whole(INT64_MAX), default=LIMIT_DEFAULT, help="the most to show (default %(default)s)"
     )
     for action in (show, several):
         action.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -93,10 +94,3 @@ def _id(text: str) -> str:
     if not text.isascii() or not text.isprintable():
         raise argparse.ArgumentTypeError("this is not an id")
     return text
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of generations")
-    return value

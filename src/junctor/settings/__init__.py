@@ -27,6 +27,7 @@ __all__ = [
     "DEFAULT_TARGET",
     "FIRST_KEY_FILE",
     "OPERATOR_KEY_FILE",
+    "PORT_MAX",
     "PREFIX",
     "TARGET_CA_VARIABLE",
     "TARGET_CERT_VARIABLE",

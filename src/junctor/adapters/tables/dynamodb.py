@@ -8,7 +8,7 @@ refusal cost is worked out here, since DynamoDB does not tell it.
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from junctor.adapters.tables.dynamodb_calls import TRIES, Calls, RefusedCall
+from junctor.adapters.tables.dynamodb_calls import TRIES, Calls, LastingError, RefusedCall
 from junctor.adapters.tables.dynamodb_create import create_table
 from junctor.adapters.tables.dynamodb_expressions import key_part, operation_parts, query_parts
 from junctor.adapters.tables.dynamodb_sender import Answer, Sender, WantedKeys
@@ -45,6 +45,8 @@ _COUNTED = {"ReturnConsumedCapacity": "TOTAL"}
 _NEW = {"ReturnValues": "ALL_NEW"}
 _NOTHING: Mapping[str, str] = {}
 _NO_KEYS = WantedKeys()
+_NOBODYS = Key("nobody", "nothing")
+"""A key under which no item lies."""
 
 
 class DynamoStore:
@@ -66,6 +68,16 @@ class DynamoStore:
         """Make the tables that are missing, and wait until they can be used."""
         for spec in specs:
             await create_table(self.calls, self.name_of(spec), spec)
+
+    async def check(self, specs: Sequence[TableSpec]) -> None:
+        """Raise LastingError, which names the table, if one of these cannot be read by this caller and will not be.
+
+        What may pass, such as an outage, raises nothing.
+        """
+        answers = await asyncio.gather(*(self.table(spec).get(_NOBODYS) for spec in specs), return_exceptions=True)
+        for spec, answer in zip(specs, answers, strict=True):
+            if isinstance(answer, LastingError):
+                raise LastingError(f"{self.name_of(spec)}: {answer}", answer.code) from answer
 
     async def close(self) -> None:
         """Wait for what was sent, and let go of every resource."""

@@ -137,7 +137,7 @@ def _explain_complaint(status: int, complaint: Complaint, *, writes: bool) -> Ex
         return told
     if status >= _SERVER_ERROR:
         return _fate(writes=writes)
-    return LastingError("the table refuses this caller or is not there", code)
+    return LastingError("the table refuses this caller or is not there: see JUNCTOR_TABLE_PREFIX, the region, the role", code)
 
 
 def _explain_cancellation(complaint: Complaint) -> Exception:

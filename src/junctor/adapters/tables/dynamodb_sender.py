@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from junctor.adapters.tables.dynamodb_values import Attributes
 
 CLOSED = "the store is closed"
-UNREACHABLE = "the table cannot be reached"
+UNREACHABLE = "DynamoDB cannot be reached: JUNCTOR_DYNAMODB_ENDPOINT, or the region, says where it is"
 UNUSABLE = "the table cannot be used with this configuration"
 NO_CREDENTIALS = (
     "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (a local engine takes any value)"

@@ -241,8 +241,8 @@ def _connect(file: Path, *, durable: bool) -> sqlite3.Connection:
             if version == 0:
                 connection.execute(f"PRAGMA user_version = {sqlite_rows.FORMAT}")
         except sqlite3.DatabaseError:
-            raise StoreFormatError("the store's file is not a store, or cannot be written") from None
-        _check_format(version or sqlite_rows.FORMAT)
+            raise StoreFormatError(f"{file} is not a store, or cannot be written; use another data folder") from None
+        _check_format(file, version or sqlite_rows.FORMAT)
         undo.pop_all()
     return connection
 
@@ -259,15 +259,17 @@ def _connect_to_read(file: Path) -> sqlite3.Connection:
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.DatabaseError:
-            raise StoreFormatError("the store's file is not a store, or cannot be read") from None
-        _check_format(version)
+            raise StoreFormatError(f"{file} is not a store, or cannot be read; use another data folder") from None
+        _check_format(file, version)
         undo.pop_all()
     return connection
 
 
-def _check_format(version: int) -> None:
+def _check_format(file: Path, version: int) -> None:
     if version != sqlite_rows.FORMAT:
-        raise StoreFormatError(f"the store's file has format {version}, and this release knows {sqlite_rows.FORMAT}")
+        raise StoreFormatError(
+            f"{file} has format {version}, and this release knows {sqlite_rows.FORMAT}; use another data folder"
+        )
 
 
 def _lock(file: Path) -> sqlite3.Connection:
@@ -278,12 +280,12 @@ def _lock(file: Path) -> sqlite3.Connection:
     try:
         lock = sqlite3.connect(file.with_name(file.name + ".lock"), timeout=0, isolation_level=None, check_same_thread=False)
     except sqlite3.OperationalError:
-        raise UnavailableError(f"{file.name} cannot be opened") from None
+        raise UnavailableError(f"{file} cannot be opened") from None
     try:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         lock.close()
         if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
             raise StoreInUseError(f"{file} is in use by another process: stop that one, or use another data folder") from None
-        raise UnavailableError(f"{file.name} cannot be locked") from None
+        raise UnavailableError(f"{file} cannot be locked") from None
     return lock

@@ -96,7 +96,7 @@ class Checks:
     def number(self, value: float, least: float, most: float, path: str) -> float:
         """Ask for a finite number between two bounds, both included."""
         if math.isnan(value) or not least <= value <= most:
-            self.wrong(path, f"is not a number from {least:g} to {most:g}")
+            self.wrong(path, f"is not a number from {least:.16g} to {most:.16g}")
         return value
 
     def member(self, value: int, known: Mapping[int, T], path: str) -> T | None:
