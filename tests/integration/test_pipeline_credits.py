@@ -19,7 +19,7 @@ from junctor.v1.completion_pb2 import FinishReason
 from tests.support import harness
 from tests.support.harness import DOLLAR, Router, credit, running_router
 from tests.support.money import SLACK_TOKENS, Told, ask, cost, spent
-from tests.support.pipeline import FIRST, MODEL, ended, events_of, line_of, refusal, slots, text_of
+from tests.support.pipeline import FIRST, MODEL, SECOND, ended, events_of, line_of, refusal, slots, text_of
 from tests.support.scripted_upstream import (
     Request,
     Script,
@@ -30,6 +30,7 @@ from tests.support.scripted_upstream import (
     chat_events,
     chat_stream,
     sse,
+    status,
 )
 
 BOTH = pytest.mark.parametrize("streamed", [False, True])
@@ -164,6 +165,30 @@ async def test_a_length_that_is_asked_for_is_not_touched(tmp_path: Path, streame
     assert told.adjustments == ()
 
 
+@BOTH
+@pytest.mark.parametrize("room", [{"output_tokens_max": 1_000}, {"context_tokens": 3_000}])
+async def test_a_balance_that_binds_asks_no_endpoint_for_more_than_it_gives(
+    tmp_path: Path, streamed: bool, room: dict[str, int]
+) -> None:
+    """Else a caller who is short of money is told that his request is wrong, by an endpoint that was asked for too much."""
+    prompt, most, well = "word " * 1_600, 1_000, answering("Hi.")
+    assert callable(well)
+
+    def strict(request: Request) -> Iterator[Step]:
+        asked = request.json.get("max_tokens", request.json.get("max_completion_tokens"))
+        yield from status(400, b"{}") if asked > most else well(request)
+
+    async with ScriptedUpstream(strict) as one, ScriptedUpstream(answering("no")) as two:
+        addresses = {FIRST: one.base_url, SECOND: two.base_url}
+        async with running_router(tmp_path, addresses, credit_nanousd=cost(SLACK_TOKENS + len(prompt), 12_000)) as router:
+            catalog = router.core.catalog.current()
+            rows = [replace(row, **room) if row.id == FIRST else row for row in catalog.endpoints[MODEL]]
+            router.core.catalog._catalog = replace(catalog, endpoints={**catalog.endpoints, MODEL: tuple(rows)})
+            told = await ask(router, streamed=streamed, prompt=prompt)
+    assert (len(one.requests), len(two.requests)) == (1, 0)
+    assert [(one.parameter, one.sent) for one in told.adjustments] == [("max_tokens", str(most))]
+
+
 def _growing(request: Request) -> Iterator[Step]:
     """Stream an answer that is longer than any default, a hundred tokens at a time."""
     return sse(chat_events([{"content": "x" * 400}] * (GROWING // 100), (50, GROWING)), 0.003)
@@ -213,6 +238,33 @@ async def test_an_answer_that_outgrows_the_credits_is_ended(tmp_path: Path, refu
     assert 800 <= delivered < GROWING  # the end comes after the read with which four fifths of what is held are reached
     assert (finished.usage.output_tokens, finished.usage.estimated) == (delivered, True)
     assert record.cost_nanousd == min(cost(1, delivered), record.hold_nanousd)
+
+
+async def test_an_answer_goes_on_while_what_is_held_pays_for_it(tmp_path: Path) -> None:
+    """Else a cheap answer ends for want of credits with hardly any of what was set aside spent, as a dearer might have come."""
+    go_on, gate = False, 5
+
+    def script(request: Request) -> Iterator[Step]:
+        for number, step in enumerate(_growing(request)):
+            while number == gate and not go_on:
+                yield Wait(0.01)
+            yield step
+
+    async with ScriptedUpstream(script) as one, ScriptedUpstream(answering("no")) as two:
+        addresses, settings = {FIRST: one.base_url, SECOND: two.base_url}, {"JUNCTOR_OUTPUT_HOLD_TOKENS": "1000"}
+        async with running_router(tmp_path, addresses, settings=settings, credit_nanousd=100 * DOLLAR) as router:
+            catalog = router.core.catalog.current()
+            card = catalog.prices[FIRST][0]
+            dear = replace(card, parts=replace(card.parts, output=20 * (card.parts.output or 0)))
+            router.core.catalog._catalog = replace(catalog, prices={**catalog.prices, SECOND: (dear,)})
+            async with router.client() as client, client.stream("Hi", model=MODEL) as stream:
+                events = [await anext(stream)]
+                await _take_back(router)
+                go_on = True
+                events += await events_of(stream)
+            record = await ended(router)
+    assert events[-1].finished.choices[0].native_finish_reason == "stop"
+    assert record.cost_nanousd == cost(50, GROWING) < record.hold_nanousd
 
 
 async def _take_back(router: Router) -> None:

@@ -1,6 +1,7 @@
 """The gate of a whole router: who is turned away costs nothing, and who does not send or read is given up."""
 
 import asyncio
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from itertools import repeat
@@ -17,9 +18,11 @@ from junctor.domain.lease import SlotState
 from junctor.doors.rpc import gate
 from junctor.doors.rpc.gate import RETRY_LEAST_S, RETRY_MOST_S
 from junctor.policy.api_keys import LOOKUP_BYTES, SECRET_BYTES, mint
+from junctor.v1.catalog_service_pb2 import ListModelsRequest
 from junctor.v1.router_service_pb2 import CompleteRequest, CompleteResponse, StreamRequest, StreamResponse
 from tests.support.doors import answer_at_once, listener, route
 from tests.support.harness import Router
+from tests.support.http2 import SETTINGS, Peer, frame, opening, request
 from tests.support.pipeline import (
     MODEL,
     PATIENCE_S,
@@ -33,6 +36,9 @@ from tests.support.pipeline import (
     until,
 )
 from tests.support.scripted_upstream import STREAM_HEAD, Request, Send, Step, Until, chat_answer, chat_chunk, chunk
+
+INITIAL_WINDOW = 4
+"""The setting of HTTP/2 that says how much may be sent on a stream before it is asked for."""
 
 Begun: TypeAlias = "grpc.aio.StreamUnaryCall[bytes, bytes]"
 """A call whose request is still to be sent."""
@@ -148,6 +154,29 @@ async def test_a_stream_that_is_not_read_is_cut(tmp_path: Path) -> None:
     assert error.metadata["generation_id"] == record.id
     assert (record.state, record.estimated) == (SlotState.SETTLED, True)
     assert record.output_tokens > 0
+
+
+async def test_answers_that_nobody_takes_are_counted(tmp_path: Path) -> None:
+    """Whoever has a key could ask for long lists without end and read none: all of them would lie in the server's memory."""
+    asking = ListModelsRequest(page_size=1000).SerializeToString()
+    path, settings = "/junctor.v1.CatalogService/ListModels", {"JUNCTOR_REQUESTS_MAX_BYTES": "2 MiB"}
+    async with one_endpoint(tmp_path, chat_answer("Hi."), settings=settings) as (router, _), raw_channel(router) as channel:
+        async with Peer(int(router.target.rpartition(":")[2])) as peer:
+            # Such a peer lets nothing be sent on its streams, ever.
+            await peer.send(frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW, 0)))
+            for _ in range(8):
+                stream = peer.next_stream()
+                await peer.send(opening(stream, path, *bearer(router.api_key)) + request(stream, asking))
+
+            async def full() -> bool | None:
+                return await _asked(router, channel) == "UNAVAILABLE OVERLOADED" or None
+
+            await until(full)
+
+        async def free() -> bool | None:
+            return await _asked(router, channel) == "OK" or None
+
+        await until(free)
 
 
 async def test_a_request_that_is_not_sent_is_given_up(tmp_path: Path) -> None:

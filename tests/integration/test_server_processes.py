@@ -1,5 +1,6 @@
 """`junctor up` and `junctor serve` as whoever starts them meets them: real processes, signals and exit statuses."""
 
+import asyncio
 import base64
 import json
 import socket
@@ -11,7 +12,8 @@ import pytest
 from junctor.adapters.local import process, weights
 from junctor.client import AsyncClient
 from tests.support.child import START_S, Child, child
-from tests.support.pipeline import MODEL, events_of, kinds, refusal, text_of
+from tests.support.http2 import HEADERS, RST_STREAM, Peer, opening
+from tests.support.pipeline import MODEL, PATIENCE_S, events_of, kinds, refusal, text_of
 from tests.support.scripted_upstream import ScriptedUpstream, status
 
 SQLITE = {"JUNCTOR_STORE": "sqlite"}
@@ -77,6 +79,19 @@ async def test_serve(tmp_path: Path) -> None:
     ]
     assert [line["status"] for line in lines if line["kind"] == "request"] == ["NO_ELIGIBLE_ENDPOINT"]
     assert lines[-1]["fields"] == {"unfinished_settlements": 0}
+
+
+async def test_nobody_else_writes_into_the_log(tmp_path: Path) -> None:
+    """Else whoever reaches the port, without a key, puts lines into the log that nothing can read that reads it."""
+    async with child("serve", tmp_path, {**SQLITE, "JUNCTOR_PEPPER": f"1:{'00' * 32}"}) as running:
+        port = json.loads(await running.line_with("listening"))["fields"]["port"]
+        for header in (("grpc-timeout", "soon"), ("grpc-encoding", "unheard-of"), ("x-bin", "*"), ("Upper", "case")):
+            async with Peer(port) as peer:
+                await peer.send(opening(peer.next_stream(), "/junctor.v1.RouterService/Complete", header))
+                async with asyncio.timeout(PATIENCE_S):
+                    await peer.until(RST_STREAM if header[0] in {"x-bin", "Upper"} else HEADERS)
+        assert await running.terminate() == 0
+    assert [line for line in running.lines if not line.startswith("{")] == []
 
 
 @pytest.mark.parametrize("command", ["up", "serve"])

@@ -13,22 +13,24 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from random import Random
 from unittest import mock
+from uuid import UUID
 
 import grpc.aio
 from msgspec import Struct, field
 
 from junctor.adapters.providers.gateway import Gateway
+from junctor.domain.account import KeyScope
 from junctor.ports.table import UnavailableError
 from junctor.v1.completion_pb2 import ROLE_USER, CompletionSpec, Message, Part, TextPart, Tool
-from junctor.v1.router_service_pb2 import CompleteRequest, ExplainRequest, StreamRequest
+from junctor.v1.router_service_pb2 import CompleteRequest, EmbedInput, EmbedRequest, ExplainRequest, StreamRequest
 from tests.support.faulty_table import break_ledger
 from tests.support.harness import Router, running_router
-from tests.support.hearing import hear
+from tests.support.hearing import Heard, hear
 from tests.support.pipeline import FIRST, MODEL, bearer
 from tests.support.scripted_upstream import (
     STREAM_HEAD,
@@ -40,6 +42,7 @@ from tests.support.scripted_upstream import (
     Stall,
     Step,
     Wait,
+    chat_body,
     chat_chunk,
     chunk,
     event,
@@ -107,6 +110,14 @@ SPOILT: dict[str, Callable[[CompletionSpec, str], object]] = {
     "an address": lambda spec, text: setattr(spec.messages[0].parts.add().image, "url", f"ftp://{text}/"),
     "a call's arguments": lambda spec, text: spec.messages[0].tool_calls.add(id=text, name=text, arguments_json="{" + text),
 }
+
+
+def _yes(_: str) -> list[Step]:
+    return status(200, chat_body({"content": "yes"}))
+
+
+ASTRAY = ("nobody/nothing", "openai/gpt-4o-mini")
+"""Models that no call gets to: nobody has it, and no credential opens it."""
 KEYS: tuple[Callable[[str], str], ...] = (
     lambda text: text,
     lambda text: f"jk-{text}",
@@ -128,6 +139,7 @@ class _Run:
     """One router, one provider, and the calls in their order."""
 
     _api_key: str
+    _others: tuple[str, ...]
     _channel: grpc.aio.Channel
 
     def __init__(self, seed: int) -> None:
@@ -135,10 +147,13 @@ class _Run:
         self._answer: Answer = ANSWERS[0]
         self.found = Findings()
 
-    def begin(self, router: Router, channel: grpc.aio.Channel) -> None:
-        """Take the router that is to be called."""
+    async def begin(self, router: Router, channel: grpc.aio.Channel) -> None:
+        """Take the router that is to be called, and have keys made with which no call is answered."""
         self._api_key = router.api_key
         self._channel = channel
+        accounts = router.core.accounts
+        poor = await accounts.create_api_key((await accounts.create_organisation("poor")).id, "poor")
+        self._others = poor, await accounts.create_api_key(router.account, "manager", KeyScope.MANAGEMENT)
 
     def play(self, request: Request) -> Iterator[Step]:
         """Answer as it is the turn, with all that the provider knows: the request, and a text of its own."""
@@ -152,6 +167,32 @@ class _Run:
     async def refused_field(self, kind: str) -> None:
         """Call with a request that no door takes."""
         await self._call(self._api_key, lambda spec: SPOILT[kind](spec, self.canary()))
+
+    async def turned_away(self) -> None:
+        """Call for what cannot be had, with keys that do not do, and a method that is not built."""
+        for model in ASTRAY:
+            await self._call(self._api_key, partial(_ask_for, model), upstream=True)
+        for key in self._others:
+            await self._call(key, lambda _: None, upstream=True)
+        request = EmbedRequest(model=MODEL, inputs=[EmbedInput(text=self.canary())])
+        await self._hear("Embed", request)
+
+    async def twice(self) -> None:
+        """Call by a name that a call had, with the same request and with another."""
+        self._answer = _yes
+        request = CompleteRequest(spec=self._spec(), request_id=str(UUID(int=self._rng.getrandbits(128), version=4)))
+        other = CompleteRequest(spec=self._spec(), request_id=request.request_id)
+        for each in (request, request, other):
+            await self._hear("Complete", each)
+
+    async def given_up(self) -> None:
+        """Call a provider that has begun and says no more, and leave."""
+        self._answer = lambda _: [BEGUN, Stall()]
+        request = StreamRequest(spec=self._spec()).SerializeToString()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SHORT_S):
+                await hear(self._channel, "Stream", request, bearer(self._api_key), TIMEOUT_S)
+        self.found.endings["CANCELLED"] += 1
 
     async def failed(self, answer: Answer) -> None:
         """Call a provider that fails, in both ways."""
@@ -169,10 +210,14 @@ class _Run:
         with mock.patch.object(Gateway, "_prepare", side_effect=RuntimeError(self.canary())):
             await self._call(self._api_key, lambda _: None, upstream=True)
 
-    async def store_down(self) -> None:
+    async def store_down(self, answer: Answer) -> None:
         """Call while nothing can be written, with errors that tell all."""
-        self._answer = lambda text: status(500, text.encode())
-        await self._call(self._api_key, lambda _: None, upstream=True, timeout_s=1.0)
+        self._answer = answer
+        await self._call(self._api_key, lambda _: None, upstream=True, timeout_s=1.0, method="Complete")
+
+    async def _hear(self, method: str, request: CompleteRequest | EmbedRequest) -> None:
+        body = request.SerializeToString()
+        self._judge(await hear(self._channel, method, body, bearer(self._api_key), TIMEOUT_S), self._api_key)
 
     async def _call(
         self,
@@ -187,8 +232,12 @@ class _Run:
         request = METHODS[method](spec=self._spec())
         spoil(request.spec)
         heard = await hear(self._channel, method, request.SerializeToString(), bearer(api_key), timeout_s)
+        self._judge(heard, api_key, upstream=upstream)
+
+    def _judge(self, heard: Heard, api_key: str, *, upstream: bool = False) -> None:
+        """Count an ending, and note what should not have been told with it."""
         self.found.endings[heard.how] += 1
-        secret = api_key.encode() if api_key == self._api_key else b""
+        secret = api_key.encode() if api_key in {self._api_key, *self._others} else b""
         quoted = upstream and heard.how in QUOTING
         told = {*CANARY.findall(heard.told)} if not quoted else {*CANARY.findall(heard.told)} & {CREDENTIAL.encode()}
         if heard.how != "OK" and (told or (secret and secret in heard.told)):
@@ -221,13 +270,16 @@ async def hunt(folder: Path, secrets: int, seed: int = 1) -> Findings:
                     await run.refused_field(kind)
                 for _ in KEYS:
                     await run.refused_key()
+                await run.turned_away()
+                await run.twice()
+                await run.given_up()
                 await run.late()
                 await run.bug()
             table = break_ledger(router)
             for method in ("put_new", "update", "transact"):
                 table.always(method, UnavailableError(run.canary()))
-            await run.store_down()
-            await run.store_down()
+            for answer in (lambda text: status(500, text.encode()), _yes):
+                await run.store_down(answer)
             table.heal()
             written: Mapping[str, bytes] = {"log": router.log.read_bytes(), "logging": "\n".join(heard_by_logs.lines).encode()}
             for name, text in written.items():
@@ -247,8 +299,12 @@ async def _running(folder: Path, seed: int) -> AsyncGenerator[tuple[_Run, Router
         running_router(folder, {FIRST: upstream.base_url}, credentials={"GROQ_API_KEY": CREDENTIAL}) as router,
         grpc.aio.insecure_channel(router.target) as channel,
     ):
-        run.begin(router, channel)
+        await run.begin(router, channel)
         yield run, router
+
+
+def _ask_for(model: str, spec: CompletionSpec) -> None:
+    spec.model = model
 
 
 class _Kept(logging.Handler):

@@ -69,6 +69,17 @@ def test_a_body_of_trifles_is_not_unpacked(frame: tuple[bytes, bytes, bytes]) ->
     assert grown.bytes < MEMORY_MAX
 
 
+@pytest.mark.parametrize("where", ["tool_calls", "reasoning_details", "annotations", "executed_tools"])
+def test_no_list_of_an_answer_is_read_piece_by_piece_whatever_its_length(where: str) -> None:
+    """Else a megabyte of remarks that say nothing becomes a million objects, and the event loop stands still meanwhile."""
+    pieces = ",".join(["{}"] * (PIECES_MAX + 1))
+    whole = OpenAIChat().decode(f'{{"choices":[{{"message":{{"content":"x","{where}":[{pieces}]}}}}]}}'.encode())
+    assert isinstance(whole, Failure)
+    assert whole.kind is FailureKind.MALFORMED
+    streamed = OpenAIChat().decoder().feed(f'data: {{"choices":[{{"delta":{{"{where}":[{pieces}]}}}}]}}\n\n'.encode())
+    assert isinstance(streamed[-1], Failure)
+
+
 def test_a_stream_begins_only_so_many_calls() -> None:
     """Else each call that begins is compared with all before it, and the event loop stands still for hours."""
     at_once = chat_chunk({"tool_calls": [{"id": f"x{number}"} for number in range(200_000)]})

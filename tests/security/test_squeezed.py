@@ -5,10 +5,12 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
+from junctor.client import complete_request
 from tests.support.hearing import hear
 from tests.support.memory import swelling
-from tests.support.pipeline import PATIENCE_S, bearer
+from tests.support.pipeline import MODEL, PATIENCE_S, bearer, one_endpoint
 from tests.support.router_process import Site, loaded_router, opened_core
+from tests.support.scripted_upstream import chat_answer
 
 MESSAGE_MAX_BYTES = 1 << 20
 UNPACKED_BYTES = 128 << 20
@@ -35,3 +37,15 @@ async def test_a_squeezed_message_is_refused_at_its_limit(tmp_path: Path) -> Non
     assert stranger.how == "UNAUTHENTICATED API_KEY_INVALID"
     assert second.how == "RESOURCE_EXHAUSTED"
     assert grown.bytes < MEMORY_MAX
+
+
+async def test_another_compression_than_gzip_is_not_unpacked(tmp_path: Path) -> None:
+    """Else strangers choose the decoder that reads their bytes, of all that a library happens to have."""
+    heard: dict[str, str] = {}
+    async with one_endpoint(tmp_path, chat_answer("Hi.")) as (router, _):
+        for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate):
+            # Long enough that it is worth being compressed: what is not would be sent as it is.
+            request = complete_request("Hi. " * 1000, model=MODEL).SerializeToString()
+            async with grpc.aio.insecure_channel(router.target, compression=compression) as channel:
+                heard[compression.name] = (await hear(channel, "Complete", request, bearer(router.api_key), PATIENCE_S)).how
+    assert heard == {"NoCompression": "OK", "Gzip": "OK", "Deflate": "UNIMPLEMENTED"}

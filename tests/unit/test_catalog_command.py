@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -184,6 +185,35 @@ async def test_the_look_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         written(tmp_path, "partial.json", {"extra": 1})
         (tmp_path / "partial.json").replace(tmp_path / IMPORTED_FILE)
         assert "not fit for use" in await asyncio.wait_for(heard.get(), 10)
+        written(tmp_path, "partial.json")
+        (tmp_path / "partial.json").replace(tmp_path / IMPORTED_FILE)
+        assert await asyncio.wait_for(heard.get(), 10) == "catalogue 7 is in force"
+    finally:
+        looking.cancel()
+
+
+async def test_the_look_goes_on_whatever_a_file_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one odd file, or one that could not be read for a moment, leaves old prices in force until a restart."""
+    monkeypatch.setattr(catalog_files, "LOOK_EVERY_S", 0.01)
+    readable, heard = Path.read_bytes, asyncio.Queue[str]()
+    refusals = [OSError(errno.EMFILE, "too many open files")] * 3
+
+    def read_bytes(path: Path) -> bytes:
+        if refusals:
+            raise refusals.pop()
+        return readable(path)
+
+    file = CatalogFile(PackagedCatalog(), registry.load(), tmp_path / IMPORTED_FILE)
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    looking = asyncio.create_task(file.keep(heard.put_nowait))
+    try:
+        deep = "[" * 100_000 + "]" * 100_000
+        (tmp_path / "partial.json").write_text(
+            json.dumps(rows()).replace('{"slug": "groq"', f'{{"odd": {deep}, "slug": "groq"')
+        )
+        (tmp_path / "partial.json").replace(tmp_path / IMPORTED_FILE)
+        told = [await asyncio.wait_for(heard.get(), 10) for _ in range(2)]
+        assert [text.rpartition(": ")[2] for text in told] == ["OSError", "RecursionError"]
         written(tmp_path, "partial.json")
         (tmp_path / "partial.json").replace(tmp_path / IMPORTED_FILE)
         assert await asyncio.wait_for(heard.get(), 10) == "catalogue 7 is in force"

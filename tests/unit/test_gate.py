@@ -8,6 +8,8 @@ import pytest
 
 from junctor.domain.errors import DeadlineError, DrainingError, OverloadedError
 from junctor.doors.rpc.gate import (
+    ANSWER_BYTES,
+    ANSWER_FACTOR,
     ARRIVING_S,
     MEMORY_FACTOR,
     RETRY_LEAST_S,
@@ -113,6 +115,25 @@ def test_requests_take_no_more_memory_than_they_may() -> None:
         gate = new_gate(Bounds(memory_max=100 * MEMORY_FACTOR))
         for _ in range(2):
             assert await outcomes(call(gate, 60), call(gate, 60), call(gate, 30)) == ["OK", "OVERLOADED", "OK"]
+
+    run(scenario)
+
+
+def test_an_answer_takes_memory_until_it_is_taken() -> None:
+    """Callers who take no answer would fill the memory with them, at no cost and counted by nobody."""
+
+    async def scenario() -> None:
+        gate = new_gate(Bounds(memory_max=100 * MEMORY_FACTOR))
+        taken = [gate.delivers(0), gate.delivers(50)]
+        assert await outcomes(call(gate)) == ["OVERLOADED"]
+        taken.pop()()
+        assert await outcomes(call(gate)) == ["OVERLOADED"]
+        taken.pop()()
+        assert gate._memory == 0
+        assert await outcomes(call(gate)) == ["OK"]
+        roomy = new_gate(Bounds(memory_max=50 * ANSWER_FACTOR + ANSWER_BYTES + MEMORY_FACTOR))
+        roomy.delivers(50)
+        assert await outcomes(call(roomy)) == ["OK"]
 
     run(scenario)
 

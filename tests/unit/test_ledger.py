@@ -10,12 +10,12 @@ from junctor.domain.call import Outcome
 from junctor.domain.errors import LedgerUnavailableError
 from junctor.domain.generation import Generation
 from junctor.domain.lease import Slot, SlotState
-from junctor.ledger.ledger import SETTLE_INLINE_S
+from junctor.ledger.ledger import SETTLE_BACKOFF_MAX_S, SETTLE_INLINE_S, SETTLE_LEAST_S
 from junctor.ledger.scope import LEASE_LIFE_MS
 from junctor.ports.table import Equals, Set
 from junctor.ports.telemetry import Counter
 from junctor.records import generations, ids, keys
-from tests.support.world import PLAN, VOID, World, call, expected, play, settled
+from tests.support.world import PLAN, VOID, World, call, expected, plan, play, settled
 
 DOWN = FaultPlan(chances=((Fault.UNAVAILABLE, 1.0),))
 SLOW = FaultPlan(latency_s=(5.0, 5.0))
@@ -205,6 +205,46 @@ def test_a_settlement_waits_for_the_store(outage_s: float) -> None:
         assert await world.ledger.drain(60) == 0
         stored = world.generations()[hold.generation.id]
         assert stored == expected(hold.generation, settled(2), stored.ended_at_ms)
+        assert world.telemetry.counts[Counter.SETTLE_LOST] == 0
+
+    play(scenario)
+
+
+def test_a_named_request_is_free_again_when_the_store_is_back() -> None:
+    """A caller who was told to come again would hear that he is being answered, until the longest call beside his ends."""
+
+    async def scenario(world: World) -> None:
+        await world.credit(10_000)
+        long, short = [await world.ledger.hold(call(remaining_s=900), plan(1_000)) for _ in range(2)]
+        await world.ledger.settle(short, VOID)  # so there is room in the lease
+        world.store.dice.inject(Fault.REPLY_LOST)
+        world.store.dice.plan = DOWN
+        named = call(request_id="one")
+        with pytest.raises(LedgerUnavailableError):
+            await world.ledger.begin(named, plan(1_000))
+        assert len(world.generations()) == 3
+        world.store.dice.plan = CALM
+        await asyncio.sleep(SETTLE_BACKOFF_MAX_S)
+        again = await world.ledger.hold(named, plan(1_000))
+        await world.ledger.settle(again, settled(1, 7))
+        await world.ledger.settle(long, settled(2, 5))
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(("left_s", "waited_s"), [(0.5, 0.5), (-1.0, SETTLE_LEAST_S), (SETTLE_INLINE_S + 1, SETTLE_INLINE_S)])
+def test_no_answer_is_kept_back_until_its_caller_has_left(left_s: float, waited_s: float) -> None:
+    """A caller would pay for an answer that was there in time, and that a slow store kept from him."""
+
+    async def scenario(world: World) -> None:
+        hold = await world.ledger.hold(call(), PLAN)
+        world.store.dice.plan = FaultPlan(latency_s=(5.0, 5.0))
+        began = world.clock.monotonic_s()
+        receipt = await world.ledger.settle(hold, settled(1), began + left_s)
+        assert receipt.pending
+        assert world.clock.monotonic_s() - began == pytest.approx(waited_s)
+        await world.ledger.drain(100)
+        assert world.generations()[hold.generation.id].state is SlotState.SETTLED
         assert world.telemetry.counts[Counter.SETTLE_LOST] == 0
 
     play(scenario)

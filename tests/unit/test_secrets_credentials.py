@@ -165,6 +165,7 @@ async def test_only_names_of_provider_keys_are_taken() -> None:
         (refused("ResourceNotFoundException"), "there is no such secret"),
         (refused("InternalServiceError"), "refuses"),
         (EndpointConnectionError(endpoint_url=SECRET), "cannot be reached"),
+        (RuntimeError(f"{SECRET}: refreshed credentials are still expired"), "cannot be asked"),  # as botocore says it
         (f'{{"ACME_API_KEY": "{SECRET}"', "not a JSON object"),
         (f'["{SECRET}"]', "not a JSON object"),
         (f'{{"ACME_API_KEY": "{SECRET}\ud800"}}', "not a JSON object"),

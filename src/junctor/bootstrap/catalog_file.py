@@ -13,6 +13,8 @@ from junctor.adapters.providers.registry import Registry, RegistryError
 
 IMPORTED_FILE = "catalog.json"
 LOOK_EVERY_S = 5.0
+_UNREAD = (-1, -1)
+"""The mark of no file: the next look tries whatever is there."""
 
 
 class CatalogFile:
@@ -27,24 +29,32 @@ class CatalogFile:
     def refresh(self) -> bool:
         """Put the file in force if it is another than at the last look; tell whether it was.
 
-        Raises CatalogFormatError, RegistryError, OSError; the same file is not tried twice.
+        Raises CatalogFormatError, RegistryError, OSError; the same file is not tried twice once it was read.
         """
         mark = _mark(self._path)
         if mark == self._seen:
             return False
         self._seen = mark
-        self._catalog.replace(placed(read_checked(None if mark is None else self._path, self._rows)))
+        try:
+            snapshot = read_checked(None if mark is None else self._path, self._rows)
+        except OSError:  # it may be another owner's for a moment, or too much be open here: neither changes the mark
+            self._seen = _UNREAD
+            raise
+        self._catalog.replace(placed(snapshot))
         return True
 
     async def keep(self, tell: Callable[[str], None]) -> None:
         """Look every few seconds for ever; `tell` hears when another catalogue came into force, or why it did not."""
+        unread = False
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 if await asyncio.to_thread(self.refresh):
                     tell(f"catalogue {self._catalog.current().version} is in force")
-            except (CatalogFormatError, RegistryError, OSError) as error:
-                tell(f"the catalogue in the data folder is not fit for use: {type(error).__name__}")
+            except Exception as error:  # noqa: BLE001 - whatever a file makes go wrong, the next one is to be seen
+                if not (unread and self._seen == _UNREAD):
+                    tell(f"the catalogue in the data folder is not fit for use: {type(error).__name__}")
+            unread = self._seen == _UNREAD
 
 
 def read_checked(path: Path | None, rows: Registry) -> Snapshot:

@@ -92,18 +92,25 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 def _handler(route: Route, gate: Gate) -> "grpc.RpcMethodHandler[bytes, Message]":
-    async def handle(_: object, context: Context) -> Message | None:
+    async def handle(_: object, context: Context) -> bytes | None:
         try:
             with gate.visit() as visit:
-                return await route.serve(reader(context, visit), context, visit)
+                answer = await route.serve(reader(context, visit), context, visit)
         except JunctorError as error:
             if isinstance(error, DrainingError):
                 await gate.released()
             await abort(context, error)
+        if answer is None:
+            return None
+        written = answer.SerializeToString()
+        delivered = gate.delivers(len(written))
+        # The core keeps an answer until its caller has taken it, and grpc calls back then, or when he has left.
+        context.add_done_callback(lambda _: delivered())  # type: ignore[arg-type]  # the types ask for a class of their own
+        return written
 
     if route.streamed:
         return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
-    return grpc.stream_unary_rpc_method_handler(handle, response_serializer=_serialize)
+    return grpc.stream_unary_rpc_method_handler(handle)
 
 
 def _serialize(message: Message) -> bytes:

@@ -53,6 +53,9 @@ for more. Left to itself the core lets this grow with what a connection carries,
 LAME_DUCK_S = 1.0
 """How long a server that drains and still has calls under way answers those whom it turns away."""
 
+_IDENTITY_AND_GZIP = 1 << 0 | 1 << 2
+"""The ways of compression that requests may use and answers have: every other is one decoder more for strangers' bytes."""
+
 QUIET_S, QUIET_SHARE, HUSH_S = 0.5, 1 / 200, 1.5
 """How long nobody may have called before nobody is taken to be on his way, in seconds and at most this share of the grace; and
 how long those who are turned away may be left without an answer for that."""
@@ -157,6 +160,7 @@ def _options(terms: ServerTerms) -> Sequence[tuple[str, int]]:
         ("grpc.max_receive_message_length", terms.message_in_max),
         ("grpc.max_send_message_length", terms.message_out_max),
         ("grpc.max_concurrent_streams", terms.concurrent_streams_max),
+        ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_AND_GZIP),
         ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
         ("grpc.http2.bdp_probe", 0),
         ("grpc.keepalive_time_ms", int(terms.keepalive_s * 1000)),

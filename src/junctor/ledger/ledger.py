@@ -10,6 +10,7 @@ write that is the ledger's own.
 
 import asyncio
 import itertools
+import math
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
@@ -36,6 +37,8 @@ from junctor.records import generations
 
 SETTLE_INLINE_S, CLOSE_INLINE_S = 2.0, 0.25
 """For how long an answer waits for its settlement, and then for a lease that is closed after it."""
+SETTLE_LEAST_S = 0.1
+"""How long it waits for that where its caller's time is up."""
 SETTLE_BACKOFF_MAX_S = 5.0
 VOID = Outcome(state=SlotState.VOID)
 
@@ -95,16 +98,20 @@ class Ledger:
         booked = self._booked[hold.generation.id]
         return await booked.more(-(-booked.amount_nanousd // 2))
 
-    async def settle(self, hold: Hold, outcome: Outcome) -> Receipt:
-        """End a generation's slot. The settlement goes on if the caller leaves, and past this answer if the store is slow."""
+    async def settle(self, hold: Hold, outcome: Outcome, deadline_at: float = math.inf) -> Receipt:
+        """End a generation's slot. The settlement goes on if the caller leaves, and past this answer if the store is slow.
+
+        No answer is kept back until its caller's time is up (`deadline_at`, of the loop's clock): he would pay for nothing.
+        """
         opened, now_ms = hold.generation, self._clock.now_ms()
         booked = self._booked.pop(opened.id, None)
         if booked is None:  # it has ended, and does so once
             self._telemetry.count(Counter.SETTLE_LOST)
             return Receipt(opened.id)
         cost = outcome.cost_nanousd
-        covered = cost <= booked.amount_nanousd
-        if covered:
+        now_s = asyncio.get_running_loop().time()
+        tried = cost <= booked.amount_nanousd and deadline_at - now_s >= SETTLE_INLINE_S
+        if tried:
             # Nearly every settlement is one write that the store takes, for which this task will do; any other has its own.
             settled: Ended | None = None
             waiting = self._patience.begin()
@@ -124,15 +131,15 @@ class Ledger:
             finally:
                 at_s = self._patience.end(waiting)
             if settled is not None:
-                return settled[0] if settled[1] is None else await self._told(*settled)
+                return settled[0] if settled[1] is None else await self._told(*settled, deadline_at)
         else:
-            at_s = asyncio.get_running_loop().time() + SETTLE_INLINE_S
-        task = self._spawn(self._settle(booked, opened, outcome, now_ms, failed=covered))
+            at_s = now_s + max(min(deadline_at - now_s, SETTLE_INLINE_S), SETTLE_LEAST_S)
+        task = self._spawn(self._settle(booked, opened, outcome, now_ms, failed=tried))
         if not await ended_by(task, at_s):
             self._telemetry.count(Counter.SETTLE_PENDING)
             task.add_done_callback(self._report)
             return Receipt(opened.id, pending=True)
-        return await self._told(*task.result())
+        return await self._told(*task.result(), deadline_at)
 
     def settle_later(self, hold: Hold, outcome: Outcome) -> None:
         """Do as `settle`, for a caller who has left."""
@@ -214,10 +221,22 @@ class Ledger:
         error = task.exception()
         if error is not None:
             holding.fail(error)
+            named = holding.call.request_id is not None
+            if named and hasattr(holding, "generation") and isinstance(error.__cause__, StoreError):
+                self._free(holding)
             return
         hold = task.result()
         self._booked[hold.generation.id] = holding
         holding.opened(hold)
+
+    def _free(self, holding: Holding) -> None:
+        """End a slot that may be there though its caller was told that it is not.
+
+        It stands for the request that he named, which he sends again: without this it would seem to be answered until the last
+        call in the slot's lease ends, as the lease is not closed before.
+        """
+        work = self._end(holding.generation, VOID, self._clock.now_ms(), failed=True)
+        self._spawn(work).add_done_callback(self._report)
 
     def _given_up(self, holding: Holding) -> None:
         """Take note that a slot may be there or not, as this instance ends."""
@@ -253,10 +272,11 @@ class Ledger:
         closing = self._bookings.give_back(booked, cost)
         return Receipt(opened.id, False, cost, cost, 0), closing  # noqa: FBT003 - by name they cost twice as much
 
-    async def _told(self, receipt: Receipt, closing: "asyncio.Task[None] | None") -> Receipt:
+    async def _told(self, receipt: Receipt, closing: "asyncio.Task[None] | None", deadline_at: float) -> Receipt:
         """Return a receipt: after its lease is closed, so that who looks at his credits then sees nothing leased."""
         if closing is not None:
-            await asyncio.wait((closing,), timeout=CLOSE_INLINE_S)
+            left_s = deadline_at - asyncio.get_running_loop().time()
+            await asyncio.wait((closing,), timeout=max(min(left_s, CLOSE_INLINE_S), 0))
         return receipt
 
     async def _covered(self, booked: Holding, outcome: Outcome) -> NanoUsd:

@@ -16,10 +16,10 @@ import msgspec
 from msgspec import Struct
 
 from junctor.domain.call import Call
-from junctor.domain.completion import Completion, Role, Usage
+from junctor.domain.completion import Completion, CompletionSpec, Role, Usage
 from junctor.domain.errors import DeadlineError, JunctorError
-from junctor.domain.routing import Attempt, AttemptOutcome, Candidate, Failure, FailureKind, Plan, Timers
-from junctor.policy import fallback, visible
+from junctor.domain.routing import Adjustment, Attempt, AttemptOutcome, Candidate, Failure, FailureKind, Plan, Timers
+from junctor.policy import bounds, counting, fallback, visible
 from junctor.policy.fallback import Decision, TimeUp
 from junctor.ports.upstream import Batch
 from junctor.usecases.services import Services
@@ -44,7 +44,7 @@ async def whole(services: Services, call: Call, plan: Plan, trail: Trail) -> tup
     """Get a whole answer from the first endpoint that gives one. Raises JunctorError."""
 
     async def attempt(candidate: Candidate, timers: Timers, watch: Watch) -> Completion | Failure:
-        result = await services.upstream.complete(candidate, call.spec, timers)
+        result = await services.upstream.complete(candidate, _as_taken(call.spec, candidate, trail), timers)
         if not isinstance(result, Failure):
             watch.served(result.usage or _UNTOLD)
         return result
@@ -58,7 +58,7 @@ async def begin(services: Services, call: Call, plan: Plan, trail: Trail) -> tup
     """Get a stream from the first endpoint whose first content comes. Raises JunctorError."""
 
     async def attempt(candidate: Candidate, timers: Timers, watch: Watch) -> Flow | Failure:
-        batches = services.upstream.stream(candidate, call.spec, timers)
+        batches = services.upstream.stream(candidate, _as_taken(call.spec, candidate, trail), timers)
         first: Batch = ()
         try:
             while not first:
@@ -197,6 +197,21 @@ class _Walk(Generic[T]):
             return DeadlineError("upstream")
         failures = [failure for _, failure in self._failed]
         return fallback.final_error(failures, tuple(self._trail.attempts), prefilled=self._prefilled)
+
+
+def _as_taken(spec: CompletionSpec, candidate: Candidate, trail: Trail) -> CompletionSpec:
+    """Return a request as an endpoint takes it: where our cap bounds the answer, with no more than there is room for.
+
+    One cap is for all endpoints of a plan, and many refuse a request for more than they can give as its caller's mistake.
+    """
+    if trail.output_cap is None:
+        return spec
+    endpoint = candidate.endpoint
+    most = min(trail.output_cap, bounds.longest(endpoint))
+    if endpoint.context_tokens is not None:
+        most = max(min(most, endpoint.context_tokens - counting.tokens(counting.input_bytes(spec))), 1)
+    trail.adjustments = (Adjustment("max_tokens", str(most)),)
+    return msgspec.structs.replace(spec, max_tokens=most)
 
 
 def _p99_ms(candidate: Candidate) -> float | None:

@@ -27,7 +27,7 @@ async def complete(services: Services, call: Call, trail: Trail) -> Answer:
         trail.usage = completion.usage or counting.estimate(call.spec, counting.completion_bytes(completion))
         trail.finish_reason = completion.choices[0].finish_reason
         outcome = settle.outcome(trail, hold, call, upstream_id=completion.upstream_id, whole=True)
-        trail.receipt = await services.ledger.settle(hold, outcome)
+        trail.receipt = await services.ledger.settle(hold, outcome, call.deadline_at)
     return Answer(
         choices=completion.choices,
         usage=trail.usage,

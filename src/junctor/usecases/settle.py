@@ -80,7 +80,7 @@ async def begin(services: Services, call: Call, plan: Plan, trail: Trail) -> tup
     cap = holding.output_cap
     if cap is None:
         return holding, call
-    trail.adjustments = (Adjustment("max_tokens", str(cap)),)
+    trail.output_cap, trail.adjustments = cap, (Adjustment("max_tokens", str(cap)),)
     return holding, msgspec.structs.replace(call, spec=msgspec.structs.replace(call.spec, max_tokens=cap))
 
 

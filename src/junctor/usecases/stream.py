@@ -9,11 +9,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import cast
 
+import msgspec
+
 from junctor.domain.call import Call, Finished, Hold, Opened, Outcome, Receipt, StreamEvent
 from junctor.domain.completion import ChoiceEnd, CompletionSpec, Delta, FinishReason, StreamEnd, Usage
 from junctor.domain.errors import DeadlineError, JunctorError, LedgerUnavailableError, StreamInterruptedError
 from junctor.domain.routing import Attempt, AttemptOutcome, Candidate, Failure, FailureKind
-from junctor.policy import counting, visible
+from junctor.ledger.holding import Holding
+from junctor.policy import ceilings, counting, visible
 from junctor.ports.upstream import Batch
 from junctor.usecases import attempt, settle
 from junctor.usecases.services import Services
@@ -54,7 +57,10 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
                     if deltas:
                         yield deltas
                     while count.outgrows:  # one read may bring more than is held
-                        await _extend(services, hold, count)
+                        if _covers(holding, candidate, count):
+                            count.covered()
+                        else:
+                            await _extend(services, hold, count)
                 _note(flow.watch, count)
         except BaseException:  # letting the provider go may be cut, too
             flow.watch.left()
@@ -62,10 +68,16 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
             services.ledger.settle_later(hold, _outcome(trail, hold, call, count))
             raise
 
-        trail.receipt = await services.ledger.settle(hold, _outcome(trail, hold, call, count))
+        trail.receipt = await services.ledger.settle(hold, _outcome(trail, hold, call, count), call.deadline_at)
         if isinstance(count.ending, Failure):
             raise _interrupted(trail, hold, count.ending)
         yield (_finished(trail, candidate, count.ending),)
+
+
+def _covers(holding: Holding, candidate: Candidate, count: "_Count") -> bool:
+    """Tell whether what is held is for more of an answer of this endpoint's, as it is where a dearer one may have answered."""
+    asked = msgspec.structs.replace(holding.call.spec, max_tokens=count.next_tokens)
+    return ceilings.of(asked, (candidate,), holding.at_ms).hold_nanousd <= holding.amount_nanousd
 
 
 async def _extend(services: Services, hold: Hold, count: "_Count") -> None:
@@ -101,6 +113,7 @@ class _Count:
         self._spec = spec
         self._output_bytes = 0
         self._held_tokens = held_tokens
+        self._answers = spec.n or 1
         self.begun: set[int] = set()
         self.ending: StreamEnd | Failure | None = None
 
@@ -110,6 +123,12 @@ class _Count:
         if self._held_tokens is None or self.ending is not None:
             return False
         return counting.tokens(self._output_bytes) >= EXTEND_AT * self._held_tokens
+
+    @property
+    def next_tokens(self) -> int:
+        """How long each answer may be once half as much again is held."""
+        held = self._held_tokens or 0
+        return -(-(held + -(-held // 2)) // self._answers)
 
     @property
     def tokens(self) -> int:

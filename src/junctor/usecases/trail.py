@@ -14,7 +14,10 @@ INCIDENT_BYTES = 10
 
 
 class Trail:
-    """The traces of one call. `attempts` grows as endpoints are tried."""
+    """The traces of one call. `attempts` grows as endpoints are tried.
+
+    `output_cap`: the most output tokens that the organisation's money lets an answer have; None where it binds nothing.
+    """
 
     __slots__ = (
         "_incident",
@@ -26,6 +29,7 @@ class Trail:
         "caller",
         "finish_reason",
         "generation_id",
+        "output_cap",
         "receipt",
         "requested_model",
         "served",
@@ -43,6 +47,7 @@ class Trail:
         self.served: Candidate | None = None
         self.attempts: list[Attempt] = []
         self.adjustments: tuple[Adjustment, ...] = ()
+        self.output_cap: int | None = None
         self.usage = Usage()
         self.finish_reason: FinishReason | None = None
         self.time_to_first_token_ms: int | None = None

@@ -271,6 +271,10 @@ class Transport:
         finally:
             await progress.close_half_open()
         response = Response(self, answer, self._answer_bytes_max)
+        if not (progress.fresh or progress.heard):
+            # Nothing was read since this was asked: what answers it had come behind the answer before.
+            async with response:
+                raise BadProtocolError("the server answered before it was asked")
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             async with response:
                 raise BadProtocolError("the answer is encoded in a way that was not asked for")

@@ -104,6 +104,8 @@ class SharedSecret:
             raise SharedSecretError(_MEANINGS.get(code, "Secrets Manager refuses to give it")) from None
         except BotoCoreError:
             raise SharedSecretError("Secrets Manager cannot be reached, or no AWS credentials were found") from None
+        except Exception:  # noqa: BLE001 - whatever renews keys raises what it likes, and must not end the reading for ever
+            raise SharedSecretError("Secrets Manager cannot be asked at present") from None
 
 
 def secrets_manager(region: str) -> Reader:

@@ -1,8 +1,9 @@
 """Who is let in, and how long is he waited for? One gate stands before all methods of a listener, whatever protocol it speaks.
 
-It counts the calls under way and the memory that their requests take, and turns away what would be too much, before anything is
-parsed or held: a refusal costs microseconds and promises that nothing was done. A request is asked for once its caller is known
-(`Visit.expect`), and nobody says how long it is before it is whole: one that is late is taken to be as long as any may be. It
+It counts the calls under way and the memory that their requests take, and whole answers until they are taken, and turns away
+what would be too much, before anything is parsed or held: a refusal costs microseconds and promises that nothing was done. A
+request is asked for once its caller is known (`Visit.expect`), and nobody says how long it is before it is whole: one that is
+late is taken to be as long as any may be. An answer that is not taken stays with the core, whatever is done here. The gate
 ends calls that could go on, too: those whose caller neither sends his request nor takes his answer, and those that outlast a
 drain. What such a call is told depends on how far it came, which its guard knows. Invariant: whoever was let in gives back his
 room, however he ends.
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from enum import Enum
+from functools import partial
 from itertools import takewhile
 from operator import attrgetter
 from types import TracebackType
@@ -27,6 +29,9 @@ from junctor.domain.errors import DeadlineError, DrainingError, JunctorError, Ov
 
 MEMORY_FACTOR = 8
 """Bytes of memory for each byte of a request while it is under way, at its peak (decision 016 has the measurement)."""
+
+ANSWER_FACTOR, ANSWER_BYTES = 3, 32 << 10
+"""Bytes of memory for each byte of a whole answer until its caller has taken it, and for his call: measured 2.7, and 30 KiB."""
 
 RETRY_LEAST_S, RETRY_MOST_S = 0.5, 2.5
 """When those who are turned away are asked to come again: each at another time, so that a crowd does not return as one."""
@@ -136,6 +141,12 @@ class Gate:
         if not self._weighing:
             self._weighing = True
             asyncio.get_running_loop().call_later(WEIGH_EVERY_S, self._weigh)
+
+    def delivers(self, size: int) -> Callable[[], None]:
+        """Count the memory of a whole answer of so many bytes, until what is returned is called."""
+        memory = size * ANSWER_FACTOR + ANSWER_BYTES
+        self._memory += memory
+        return partial(self._forget, memory)
 
     def awaits(self, visit: "Visit") -> bool:
         """Tell whether a visit's request is on its way."""
@@ -271,6 +282,9 @@ class Gate:
             if visit in self._arriving:
                 return visit
         return None
+
+    def _forget(self, memory: int) -> None:
+        self._memory -= memory
 
     def _give_up(self, visit: "Visit", cut: Cut) -> None:
         """End a call whose request is on its way; its room in memory is free at once."""

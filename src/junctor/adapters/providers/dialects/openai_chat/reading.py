@@ -113,7 +113,8 @@ def is_crowded(answer: wire.ChatCompletion) -> bool:
         for message in (choice.message, choice.delta):
             if message is None:
                 continue
-            if len(message.tool_calls or ()) > PIECES_MAX or len(message.reasoning_details or ()) > PIECES_MAX:
+            lists = (message.tool_calls, message.reasoning_details, message.annotations, message.executed_tools)
+            if any(found is not None and len(found) > PIECES_MAX for found in lists):
                 return True
     return False
 
