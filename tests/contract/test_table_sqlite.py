@@ -6,16 +6,17 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from junctor.adapters.tables import sqlite_rows
+from junctor.adapters.tables import sqlite_rows, sqlite_worker
 from junctor.adapters.tables.sqlite import SqliteStore, StoreFormatError, StoreInUseError
 from junctor.adapters.tables.sqlite_codec import encode
 from junctor.adapters.tables.sqlite_rows import SWEEP_MAX
-from junctor.adapters.tables.sqlite_worker import WritingWorker
+from junctor.adapters.tables.sqlite_worker import WritingWorker, _Job
 from junctor.ports.table import (
     Add,
     Done,
@@ -450,6 +451,42 @@ async def test_a_lone_write_after_a_rollback_that_failed_is_no_success(tmp_path:
         with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite3")) as other:
             assert other.execute("SELECT n FROM written").fetchall() == [(1,)]
         await worker.close()
+
+
+async def test_a_batch_waits_for_more_only_where_several_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call under load would pay for a commit of its own; or one that is alone would wait for nobody."""
+    batches: list[int] = []
+    waits: list[bool] = []
+
+    class Noting(WritingWorker):
+        def linger(self) -> None:
+            waits.append(self._several)
+            super().linger()
+
+        def run(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
+            batches.append(len(batch))
+            return super().run(connection, batch)
+
+    monkeypatch.setattr(sqlite_worker, "LINGER_S", PATIENCE_S / 10)
+    connection = sqlite3.connect(tmp_path / "store.sqlite3", isolation_level=None, check_same_thread=False)
+    worker, begun, held = Noting("test", connection, lambda: None), threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        begun.set()
+        held.wait(PATIENCE_S)
+
+    async with asyncio.timeout(PATIENCE_S):
+        jobs = [worker.call(hold)]
+        await asyncio.to_thread(begun.wait, PATIENCE_S)
+        jobs += [worker.call(lambda _: None) for _ in range(2)]
+        held.set()
+        await asyncio.gather(*jobs)
+        jobs = [worker.call(lambda _: None)]
+        await asyncio.sleep(0.05)
+        await asyncio.gather(*jobs, worker.call(lambda _: None))
+        await worker.close()
+    assert batches == [1, 2, 2]
+    assert waits[:3] == [False, False, True]
 
 
 class _NoMemory:

@@ -7,6 +7,9 @@ back and done again with a savepoint for each job, which is rare, and spares all
 writes by one statement needs no transaction around it: SQLite makes that statement one by itself. The reading worker runs jobs
 one by one. A job may be applied although its caller was cancelled.
 
+Where several write, a batch waits a moment for more of them: what a commit costs, and the turns at Python's lock around it, are
+then shared by several times as many.
+
 A statement costs by being called, whatever it does: between two commits other work has filled the processor's caches, and each
 call into SQLite gives Python's lock away five or six times.
 """
@@ -16,6 +19,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar, TypeVarTuple
 
@@ -26,6 +30,12 @@ _Arguments = TypeVarTuple("_Arguments")
 
 BATCH_MAX = 256
 """The most jobs of one batch, which bounds how long a caller waits for others."""
+
+LINGER_S = 0.001
+"""How long a batch waits for more, where the one before it had several jobs.
+
+With 16 and 64 calls in flight it takes 7 to 16 % off a call's CPU (decision 022); an answer leaves that much later.
+"""
 
 _Job = tuple["asyncio.Future[object]", Callable[..., object], tuple[object, ...], Callable[..., object] | None]
 """Who waits, the work, its arguments, and what to try instead where it is alone (`WritingWorker.write`).
@@ -78,6 +88,9 @@ class Worker:
         """Run the jobs of one batch, and return an answer or an exception for each."""
         return [_outcome(connection, job) for job in batch]
 
+    def linger(self) -> None:
+        """Wait for jobs that are soon to come, once there is one: here nobody gains by it."""
+
     def _accept(self, job: _Job) -> None:
         with self._gate:
             if not self._open:
@@ -97,6 +110,7 @@ class Worker:
         batch: list[_Job] = []
         try:
             job = self._queue.get()
+            self.linger()
             while job is not None:
                 batch.append(job)
                 if len(batch) == BATCH_MAX:
@@ -112,6 +126,7 @@ class WritingWorker(Worker):
 
     def __init__(self, name: str, connection: sqlite3.Connection, forget: Callable[[], None]) -> None:
         self._forget = forget
+        self._several = False
         super().__init__(name, connection)
 
     def write(
@@ -131,8 +146,14 @@ class WritingWorker(Worker):
         self._accept((future, work, arguments, alone))
         return future
 
+    def linger(self) -> None:
+        """Wait for others who write, if there were any of late."""
+        if self._several:
+            time.sleep(LINGER_S)
+
     def run(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> Sequence[object]:
         """Run a batch in one transaction, and commit before any success is told."""
+        self._several = len(batch) > 1
         if len(batch) == 1 and (outcome := self._alone(connection, batch[0])) is not None:
             return (outcome,)
         try:
