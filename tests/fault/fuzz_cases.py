@@ -1,4 +1,4 @@
-"""The requests of `poe fuzz`: half noise, half mutations of valid messages, some with credentials that are noise themselves.
+"""The requests of `poe fuzz-wire`: half noise, half mutations of valid messages, some with credentials that are noise too.
 
 A case follows from the seed and its index alone, so that one can be made again without those before it.
 """

@@ -1,10 +1,11 @@
-"""Does anything make what reads other people's bytes fail? `poe fuzz-inputs`: a million inputs, in process, without a network.
+"""Does anything make what reads other people's bytes fail? `poe fuzz`: a million inputs, in process, without a network.
 
-Five readers: requests (every message of every service, and RouterService's codec behind it), server-sent events, whole answers
-and streams of the OpenAI chat dialect with the codec that writes them out, refusals with their headers. What a reader refuses
-goes on into the table of statuses, which is the sixth. Each input must come to what its reader promises, and nothing else: no
-exception but a JunctorError of a caller's mistake, no status that says UNKNOWN or INTERNAL, no number that money could not be
-computed from. An input follows from the seed and its index.
+Six readers: requests (every message of every service, and RouterService's codec behind it), what manages a deployment (every
+method of the other services, from its door to an embedded store: fuzz_control), server-sent events, whole answers and streams
+of the OpenAI chat dialect with the codec that writes them out, refusals with their headers. What a reader refuses goes on into
+the table of statuses, which is the seventh. Each input must come to what its reader promises, and nothing else: no exception
+but a JunctorError of a caller's mistake, no status that says UNKNOWN or INTERNAL, no number that money could not be computed
+from. An input follows from the seed and its index, and what the store holds then from those before it since the last pool.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cache, lru_cache
 from random import Random
 from typing import cast
@@ -40,26 +42,22 @@ from junctor.doors.rpc.router import RouterRpc, Terms, _asked
 from junctor.policy import fallback, pricing
 from junctor.policy.pricing import Terms as PricingTerms
 from junctor.usecases.services import Services
-from junctor.v1 import (
-    account_service_pb2,
-    catalog_admin_service_pb2,
-    catalog_service_pb2,
-    router_service_pb2,
-    usage_service_pb2,
-)
+from junctor.v1 import router_service_pb2
 from tests.fault.fuzz_cases import METHODS, PLAUSIBLE, valid
+from tests.fault.fuzz_control import answered
+from tests.support.control_town import ControlTown
 from tests.support.fuzz_bytes import MUTATIONS, noise
 from tests.support.fuzz_messages import TEXTS, FuzzMessages
 from tests.support.recorded_chat import exchanges
 from tests.support.sample_errors import EVERY
+from tests.support.scopes import SERVICES
 
 INPUTS = 1_000_000
 POOL, POOL_LASTS = 30, 20_000
-"""How many valid requests are at hand to be broken, and for how many inputs."""
+"""How many valid requests are at hand to be broken, and for how many inputs, as is what is managed."""
 REQUEST_BYTES, BODY_BYTES = 8 << 10, 6 << 10
 HEX_SHOWN = 2000
 
-_MODULES = (router_service_pb2, account_service_pb2, catalog_service_pb2, catalog_admin_service_pb2, usage_service_pb2)
 _ENDPOINT = Endpoint(id="p/m", model="m", provider="p", upstream_model="m", dialect="openai_chat", base_url="")
 _PRICE = PriceCard(version="1", parts=PriceParts(input=10**9, output=10**9, cache_read=10**8), source="test", as_of="")
 _CANDIDATE = Candidate(_ENDPOINT, None, _PRICE)
@@ -126,8 +124,9 @@ Reader = Callable[[Random, "Pool"], str]
 
 
 class Pool(Struct):
-    """What is broken: requests, by what their message is, and recorded answers and streams."""
+    """What is broken: requests, by what their message is, recorded answers and streams, and requests about this town."""
 
+    town: ControlTown
     requests: tuple[tuple[type[Message], bytes], ...]
     bodies: tuple[bytes, ...]
     streams: tuple[bytes, ...]
@@ -145,7 +144,7 @@ class Report(Struct):
         """Write it for people."""
         yield f"inputs      {self.inputs} in {self.took_s:.1f} s"
         for (reader, ending), number in sorted(self.endings.items()):
-            yield f"{reader:<10}  {ending:<40} {number:>9}"
+            yield f"{reader:<10}  {ending:<44} {number:>9}"
         yield f"violations  {len(self.violations)}"
         yield from (f"  {violation}" for violation in self.violations[:20])
 
@@ -154,23 +153,28 @@ def fuzz(inputs: int, seed: int) -> Report:
     """Make the inputs, one after the other, and have each read."""
     report = Report(0, 0.0, Counter(), [])
     started_s = time.monotonic()
-    pool = _pool(seed, 0)
-    for index in range(inputs):
-        if index and index % POOL_LASTS == 0:
-            pool = _pool(seed, index)
-        name, reader = READERS[index % len(READERS)]
-        try:
-            report.endings[name, reader(Random(seed << 40 | index), pool)] += 1
-        except Exception as error:  # noqa: BLE001 - whatever escapes a reader is a finding
-            report.violations.append(f"{name}, seed {seed}, input {index}: {type(error).__name__}: {str(error)[:HEX_SHOWN]}")
-        report.inputs += 1
+    for first in range(0, inputs, POOL_LASTS):
+        with closing(ControlTown(seed << 40 | first)) as town:
+            pool = Pool(town, _requests(seed, first), *_recorded())
+            for index in range(first, min(first + POOL_LASTS, inputs)):
+                _read(report, pool, seed, index)
     report.took_s = time.monotonic() - started_s
     return report
 
 
+def _read(report: Report, pool: Pool, seed: int, index: int) -> None:
+    """Make an input, have it read, and note what came of it."""
+    name, reader = READERS[index % len(READERS)]
+    try:
+        report.endings[name, reader(Random(seed << 40 | index), pool)] += 1
+    except Exception as error:  # noqa: BLE001 - whatever escapes a reader is a finding
+        report.violations.append(f"{name}, seed {seed}, input {index}: {type(error).__name__}: {str(error)[:HEX_SHOWN]}")
+    report.inputs += 1
+
+
 @lru_cache(2)
-def _pool(seed: int, index: int) -> Pool:
-    """Make what the inputs from an index on are made of."""
+def _requests(seed: int, index: int) -> tuple[tuple[type[Message], bytes], ...]:
+    """Make the requests of which the inputs from an index on are made."""
     rng = Random(f"{seed}/{index}")
     sound = [valid(rng, method) for method in METHODS for _ in range(POOL)]
     bodies: list[tuple[type[Message], bytes]] = [(type(request), request.SerializeToString()) for request in sound]
@@ -178,7 +182,7 @@ def _pool(seed: int, index: int) -> Pool:
     asked = router_service_pb2.ExplainRequest
     bodies += [(asked, asked(spec=request.spec).SerializeToString()) for request in sound[:POOL]]
     kept = [(kind, body) for kind, body in bodies if len(body) < REQUEST_BYTES]
-    return Pool((*kept, *((kind, b"") for kind in _kinds())), *_recorded())
+    return (*kept, *((kind, b"") for kind in _kinds()))
 
 
 @cache
@@ -190,8 +194,7 @@ def _recorded() -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
 @cache
 def _kinds() -> tuple[type[Message], ...]:
     """Return the request of every method of every service."""
-    services = [service for module in _MODULES for service in module.DESCRIPTOR.services_by_name.values()]
-    return tuple(GetMessageClass(method.input_type) for service in services for method in service.methods)
+    return tuple(GetMessageClass(method.input_type) for service in SERVICES.values() for method in service.methods)
 
 
 # The readers: each makes one input, has it read, and names what came of it
@@ -213,6 +216,10 @@ def _request(rng: Random, pool: Pool) -> str:
         _told(error)
         return "refused"
     return "taken"
+
+
+def _control(rng: Random, pool: Pool) -> str:
+    return answered(rng, pool.town)
 
 
 def _events(rng: Random, pool: Pool) -> str:
@@ -283,6 +290,7 @@ def _status(rng: Random, _: Pool) -> str:
 
 READERS: tuple[tuple[str, Reader], ...] = (
     ("request", _request),
+    ("control", _control),
     ("events", _events),
     ("answer", _answer),
     ("stream", _stream),
@@ -357,7 +365,7 @@ def _pieces(rng: Random, data: bytes) -> Iterator[bytes]:
 
 def main() -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="poe fuzz-inputs", description="Have broken inputs read, in process.")
+    parser = argparse.ArgumentParser(prog="poe fuzz", description="Have broken inputs read, in process.")
     parser.add_argument("--inputs", type=int, default=INPUTS, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="fixes every input (default: %(default)s)")
     options = parser.parse_args()

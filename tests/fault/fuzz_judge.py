@@ -7,7 +7,7 @@ endpoint serves, it leaves to the server, as long as the status is one that a ba
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NoReturn
 from urllib.parse import quote
 
@@ -36,13 +36,13 @@ SETTINGS = {
 }
 """Limits low enough for a fuzzer to pass them often and cheaply."""
 
+OK, TOO_LARGE, NO_KEY = ("OK", ""), ("RESOURCE_EXHAUSTED", ""), ("UNAUTHENTICATED", "API_KEY_INVALID")
+BAD_FIELD = ("INVALID_ARGUMENT", "INVALID_FIELD")
 _METADATA_MAX_BYTES = 8 << 10
-_OK, _TOO_LARGE, _NO_KEY = ("OK", ""), ("RESOURCE_EXHAUSTED", ""), ("UNAUTHENTICATED", "API_KEY_INVALID")
-_BAD_FIELD = ("INVALID_ARGUMENT", "INVALID_FIELD")
 _ANSWERS = frozenset(
     {
-        _OK,
-        _BAD_FIELD,
+        OK,
+        BAD_FIELD,
         ("INVALID_ARGUMENT", "CONTEXT_LENGTH_EXCEEDED"),
         ("NOT_FOUND", "MODEL_NOT_FOUND"),
         ("FAILED_PRECONDITION", "NO_ELIGIBLE_ENDPOINT"),
@@ -72,11 +72,16 @@ class Ending(Struct, frozen=True):
 
 def wrong(case: Case, ending: Ending) -> str | None:
     """Say what is wrong with the way in which a request ended, None if nothing is."""
-    met, allowed = (ending.code, ending.reason), _allowed(case)
+    return misfit(ending, _allowed(case))
+
+
+def misfit(ending: Ending, allowed: Collection[tuple[str, str]]) -> str | None:
+    """Say why an ending is none of those that are allowed, by status and reason, None if it is one."""
+    met = ending.code, ending.reason
     if met not in allowed:
         expected = ", ".join(sorted("/".join(filter(None, pair)) for pair in allowed))
         return f"ended with {'/'.join(filter(None, met))} ({ending.message[:200]}); allowed: {expected}"
-    if met == _OK and not ending.whole:
+    if met == OK and not ending.whole:
         return "ended with OK and without a whole answer"
     size = ending.trailers + len(quote(ending.message, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}"))
     if size > TRAILERS_MAX_BYTES:
@@ -112,14 +117,14 @@ def _allowed(case: Case) -> frozenset[tuple[str, str]]:
     if case.credentials:
         # Between the soft and the hard bound grpc refuses by chance, and without details.
         long = sum(len(key) + len(value) for key, value in case.metadata) > _METADATA_MAX_BYTES // 2
-        return frozenset({_NO_KEY, _TOO_LARGE} if long or len(case.body) > MESSAGE_MAX_BYTES else {_NO_KEY})
+        return frozenset({NO_KEY, TOO_LARGE} if long or len(case.body) > MESSAGE_MAX_BYTES else {NO_KEY})
     if len(case.body) > MESSAGE_MAX_BYTES:
-        return frozenset({_TOO_LARGE})
+        return frozenset({TOO_LARGE})
     request = case.decoded()
     if request is None:
-        return frozenset({_BAD_FIELD})
+        return frozenset({BAD_FIELD})
     answers = _NAMED_ANSWERS if request.HasField("request_id") else _ANSWERS
-    return answers - {_OK} if any(faults(request)) else answers
+    return answers - {OK} if any(faults(request)) else answers
 
 
 def _value_faults(field: FieldDescriptor, value: object) -> Iterator[str]:

@@ -1,9 +1,10 @@
-"""Does anything that can be sent bring the server out of countenance? `poe fuzz`: thousands of requests that nobody sane sends.
+"""Can anything that is sent bring the server out of countenance? `poe fuzz-wire`: thousands of requests that nobody sane sends.
 
 A real server, ledger and store in this process, behind a provider that answers whatever reaches it; the requests go out as raw
-bytes. Each must end as errors.md says (fuzz_judge), in time; what reaches the provider must be JSON that says nothing twice;
-the ledger must know exactly the calls that were answered, and take what they cost; the log must tell of no bug; and the server
-must answer a good call at the end. The seed fixes every request. Each of several jobs has a server of its own.
+bytes, one of twenty-one to a method that manages (fuzz_control). Each must end as errors.md says (fuzz_judge), in time; what
+reaches the provider must be JSON that says nothing twice; the ledger must know exactly the calls that were answered, and take
+what they cost; the log must tell of no bug; and the server must answer a good call at the end. The seed fixes every request,
+but for names that the run's own store gave. Each of several jobs has a server of its own.
 
 A machine that stands still for seconds makes all calls late that are under way. One that was late is therefore sent once more,
 alone, and is a violation if it is late again; those that were late once are told, and more of them than a standstill makes
@@ -21,6 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from random import Random
 
 import grpc
 import grpc.aio
@@ -30,8 +32,12 @@ from junctor.client import JunctorRpcError
 from junctor.domain.lease import SlotState
 from junctor.records.tables import CORE
 from junctor.v1.router_service_pb2 import CompleteResponse, StreamResponse
+from tests.fault import fuzz_control
 from tests.fault.fuzz_cases import Case, make_case
-from tests.fault.fuzz_judge import SETTINGS, Ending, read_json, wrong
+from tests.fault.fuzz_control import ControlCase, make_control_case
+from tests.fault.fuzz_judge import SETTINGS, Ending, faults, read_json, wrong
+from tests.support.control_requests import response_of
+from tests.support.control_wire import ControlWire, running_control
 from tests.support.harness import CREDENTIALS, MODEL, Router, running_router
 from tests.support.hearing import SERVICE, reason_of
 from tests.support.money import spent
@@ -39,6 +45,8 @@ from tests.support.scripted_upstream import Request, ScriptedUpstream, Step, cha
 from tests.support.slots import generations_by_id
 
 CONCURRENCY = 16
+CONTROL_EVERY, FURNISHED_EVERY = 21, 8000
+"""One request of so many is to a method that manages, and after so many of all it is about another house."""
 CALL_TIMEOUT_S = 10.0
 LATE_S = 8.0
 """What took longer is late: by then the server, which ends a call within its deadline, may have given it up."""
@@ -47,10 +55,13 @@ LATE_MAX = 2 * CONCURRENCY
 DECODABLE_LEAST = 0.1
 HEX_SHOWN = 4000
 WITHOUT_CREDENTIALS = "GROQ_API_KEY"
+GROUPS = ("noise", "mutated", "credentials", "control")
+
+AnyCase = Case | ControlCase
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What came of it. `endings` counts (group, status, reason); a group is noise, mutated or credentials."""
+    """What came of it. `endings` counts (group, status, reason); a group is one of GROUPS."""
 
     seed: int
     requests: int
@@ -72,10 +83,9 @@ class Report(Struct, frozen=True, kw_only=True):
         yield f"requests                 {self.requests}, {self.mutated} of them mutated from valid messages"
         yield f"pass the decoder         {self.decodable} of the mutated ({self.decodable_share:.0%})"
         yield f"slowest answer           {self.slowest_s:.2f} s"
-        groups = ("noise", "mutated", "credentials")
-        yield f"{'status':<24} {'reason':<24}" + "".join(f"{group:>12}" for group in groups)
+        yield f"{'status':<24} {'reason':<24}" + "".join(f"{group:>12}" for group in GROUPS)
         for code, reason in sorted({(code, reason) for _, code, reason in self.endings}):
-            counts = "".join(f"{self.endings.get((group, code, reason), 0):>12}" for group in groups)
+            counts = "".join(f"{self.endings.get((group, code, reason), 0):>12}" for group in GROUPS)
             yield f"{code:<24} {reason or '-':<24}{counts}"
         yield f"late once                {len(self.late)}"
         yield from (f"  {late}" for late in self.late)
@@ -137,10 +147,10 @@ async def fuzz(folder: Path, *, requests: range, seed: int) -> Report:
             for served in router.core.catalog.current().endpoints.values():
                 for endpoint in served:
                     router.core.catalog.locate(endpoint.id, upstream.base_url)
-            run = _Run(seed, requests)
-            async with grpc.aio.insecure_channel(router.target) as channel:
-                await asyncio.gather(*(run.worker(channel, router.api_key) for _ in range(CONCURRENCY)))
-                await run.repeat_late(channel)
+            async with running_control(router, MODEL, SETTINGS) as wire:
+                run = _Run(seed, requests, wire)
+                await asyncio.gather(*(run.worker(router.api_key) for _ in range(CONCURRENCY)))
+                await run.repeat_late()
             found = [*run.violations, *provider.wrong, *await _aftermath(router, run)]
     return Report(
         seed=seed,
@@ -157,51 +167,66 @@ async def fuzz(folder: Path, *, requests: range, seed: int) -> Report:
 class _Run:
     """The requests that are still to be sent, and what came of the others."""
 
-    def __init__(self, seed: int, requests: range) -> None:
+    def __init__(self, seed: int, requests: range, wire: ControlWire) -> None:
         self._seed = seed
+        self._wire = wire
         self._indices = iter(requests)
         self.mutated = 0
         self.decodable = 0
         self.slowest_s = 0.0
-        self.late: list[tuple[Case, float]] = []
+        self.late: list[tuple[AnyCase, float]] = []
         self.endings: Counter[tuple[str, str, str]] = Counter()
         self.violations: list[str] = []
 
     @property
     def answered(self) -> int:
-        """Return how many requests were answered with OK."""
-        return sum(number for (_, code, _), number in self.endings.items() if code == "OK")
+        """Return how many calls of models were answered with OK."""
+        return sum(number for (group, code, _), number in self.endings.items() if code == "OK" and group != "control")
 
-    async def worker(self, channel: grpc.aio.Channel, api_key: str) -> None:
+    async def worker(self, api_key: str) -> None:
         """Send requests one after the other until there are no more."""
         for index in self._indices:
-            case = make_case(self._seed, index, api_key)
-            took_s = await self._ask(channel, case)
+            if index % FURNISHED_EVERY == FURNISHED_EVERY - 1:
+                await self._wire.refurnish()
+            case = self._case(index, api_key)
+            took_s = await self._ask(case)
             self.slowest_s = max(self.slowest_s, took_s)
-            self.mutated += case.mutated
-            self.decodable += case.mutated and case.decoded() is not None
+            mutated = isinstance(case, Case) and case.mutated
+            self.mutated += mutated
+            self.decodable += mutated and case.decoded() is not None
             if took_s > LATE_S:
                 self.late.append((case, took_s))
 
-    async def repeat_late(self, channel: grpc.aio.Channel) -> None:
+    def _case(self, index: int, api_key: str) -> AnyCase:
+        if index % CONTROL_EVERY == CONTROL_EVERY - 1:
+            return make_control_case(Random(f"control/{self._seed}/{index}"), self._wire.house, index)
+        return make_case(self._seed, index, api_key)
+
+    async def repeat_late(self) -> None:
         """Send what was late once more, one by one."""
         if len(self.late) > LATE_MAX:
             self.violations.append(f"{len(self.late)} requests were late")
         for case, first_s in self.late[:LATE_MAX]:
-            if (took_s := await self._ask(channel, case)) > LATE_S:
+            if (took_s := await self._ask(case)) > LATE_S:
                 self._violated(case, f"took {first_s:.1f} s, and alone {took_s:.1f} s")
 
-    async def _ask(self, channel: grpc.aio.Channel, case: Case) -> float:
+    async def _ask(self, case: AnyCase) -> float:
         """Send a request, judge how it ended unless it was late, and return how many seconds it took."""
         started_s = time.monotonic()
-        ending = await _send(channel, case)
+        if isinstance(case, ControlCase):
+            ending = await _send_control(self._wire.channel, case)
+            group, problem = "control", fuzz_control.wrong(case, ending)
+        else:
+            ending = await _send(self._wire.data, case)
+            group = "credentials" if case.credentials else "mutated" if case.mutated else "noise"
+            problem = wrong(case, ending)
         took_s = time.monotonic() - started_s
-        self.endings["credentials" if case.credentials else "mutated" if case.mutated else "noise", *_met(ending)] += 1
-        if took_s <= LATE_S and (problem := wrong(case, ending)) is not None:
+        self.endings[group, ending.code, ending.reason] += 1
+        if took_s <= LATE_S and problem is not None:
             self._violated(case, problem)
         return took_s
 
-    def _violated(self, case: Case, problem: str) -> None:
+    def _violated(self, case: AnyCase, problem: str) -> None:
         credentials = f" (credentials: {case.credentials})" if case.credentials else ""
         self.violations.append(
             f"request {case.index}, {case.method}, {case.kind}{credentials} {problem}; "
@@ -223,13 +248,22 @@ async def _send(channel: grpc.aio.Channel, case: Case) -> Ending:
         ]
         return Ending("OK", whole=events[:1] == ["opened"] and events[-1] == "finished" and events.count("finished") == 1)
     except grpc.aio.AioRpcError as error:
-        trailers = [(key, value if isinstance(value, bytes) else value.encode()) for key, value in error.trailing_metadata()]
-        size = sum(len(key) + len(value) for key, value in trailers)
-        return Ending(error.code().name, reason_of(dict(trailers)), error.details() or "", trailers=size)
+        return _refused(error)
 
 
-def _met(ending: Ending) -> tuple[str, str]:
-    return ending.code, ending.reason
+async def _send_control(channel: grpc.aio.Channel, case: ControlCase) -> Ending:
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(case.path)
+    try:
+        answer = await call(case.body, timeout=CALL_TIMEOUT_S, metadata=case.metadata)
+    except grpc.aio.AioRpcError as error:
+        return _refused(error)
+    return Ending("OK", whole=not any(faults(response_of(case.method).FromString(answer))))
+
+
+def _refused(error: grpc.aio.AioRpcError) -> Ending:
+    trailers = [(key, value if isinstance(value, bytes) else value.encode()) for key, value in error.trailing_metadata()]
+    size = sum(len(key) + len(value) for key, value in trailers)
+    return Ending(error.code().name, reason_of(dict(trailers)), error.details() or "", trailers=size)
 
 
 async def _aftermath(router: Router, run: _Run) -> list[str]:
@@ -263,7 +297,7 @@ def _part(requests: range, seed: int) -> Report:
 def main() -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="poe fuzz", description="Send fuzzed requests to a real server and judge each ending."
+        prog="poe fuzz-wire", description="Send fuzzed requests to a real server and judge each ending."
     )
     parser.add_argument("--requests", type=int, default=2000, help="how many to send (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="fixes every request (default: %(default)s)")

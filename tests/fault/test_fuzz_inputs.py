@@ -1,4 +1,4 @@
-"""20,000 of the inputs of `poe fuzz-inputs`, and what it must see."""
+"""20,000 of the inputs of `poe fuzz`, and what it must see."""
 
 import pytest
 
@@ -7,6 +7,7 @@ from junctor.adapters.providers.dialects.openai_chat import reading
 from junctor.adapters.providers.sse import SseParser
 from junctor.domain.completion import Usage
 from junctor.doors import status
+from junctor.doors.codec import generations
 from junctor.doors.codec.checks import Checks
 from tests.fault.fuzz_inputs import READERS, fuzz
 
@@ -22,6 +23,8 @@ def test_every_input_comes_to_what_its_reader_promises() -> None:
     # Else nearly all was refused at once, and nothing was tried behind.
     for ending in (("request", "taken"), ("events", "read"), ("answer", "answer"), ("stream", "stream")):
         assert report.endings[ending] >= ENOUGH
+    for service in ("AccountService", "CatalogAdminService", "CatalogService", "UsageService"):
+        assert report.endings["control", f"{service}: OK"] >= ENOUGH // 2
     assert {ending.partition(":")[0] for reader, ending in report.endings if reader == "refusal"} >= {"throttled", "credential"}
 
 
@@ -39,6 +42,7 @@ def _nothing(*_: object) -> None:
     ("reader", "broken", "name", "by"),
     [
         ("request", Checks, "done", _nothing),
+        ("control", generations, "generation", _nothing),
         ("events", SseParser, "close", lambda self: (id(self),)),
         ("answer", reading, "usage_of", lambda _: Usage(input_tokens=-1)),
         ("stream", reading, "usage_of", lambda _: Usage(output_tokens=1, reasoning_tokens=2)),

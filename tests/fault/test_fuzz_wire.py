@@ -1,4 +1,4 @@
-"""The default form of `poe fuzz`, and what its judge must see."""
+"""The default form of `poe fuzz-wire`, and what its judge must see."""
 
 import asyncio
 from pathlib import Path
@@ -30,6 +30,8 @@ async def test_whatever_is_sent_ends_as_errors_md_says(tmp_path: Path) -> None:
     assert report.endings["mutated", "OK", ""] >= 20
     assert report.endings["credentials", "UNAUTHENTICATED", "API_KEY_INVALID"] >= 20
     assert sum(number for (_, _, reason), number in report.endings.items() if reason.startswith("REQUEST_")) >= 5
+    assert report.endings["control", "OK", ""] >= 20
+    assert {reason for group, _, reason in report.endings if group == "control"} >= {"INVALID_FIELD", "SCOPE_MISSING"}
 
 
 def test_a_seed_makes_the_same_requests_again() -> None:

@@ -160,7 +160,7 @@ async def test_an_own_endpoint_is_served_with_its_own_key(shell: Shell, upstream
             ("override", "set", GROQ, *ONE, "--from", "2027-01-02", "--until", "2027-01-01"),
             "price_override.valid_to_ms",
         ),
-        (("discount", "set", "groq", "100.0001"), "discount.off_ppm"),
+        (("discount", "set", "groq", "0"), "discount.off_ppm"),
         (("discount", "set", "gone", "5"), "discount.subject"),
         (("endpoint", "add", "groq", "lab/x", "https://8.8.8.8", *FREE), "private_endpoint.provider"),
         (("endpoint", "add", "own", "lab/x", "http://8.8.8.8", *FREE), "private_endpoint.base_url"),
@@ -189,7 +189,7 @@ async def test_an_own_endpoint_is_served_with_its_own_key(shell: Shell, upstream
             "private_endpoint.parameters[0]",
         ),
         (
-            ("endpoint", "add", "own", "lab/x", "https://8.8.8.8", *FREE, "--context", "0"),
+            ("endpoint", "add", "own", "lab/x", "https://8.8.8.8", *FREE, "--context", "2147483647"),
             "private_endpoint.context_tokens",
         ),
     ],

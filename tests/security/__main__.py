@@ -59,7 +59,11 @@ ROWS = (
         "own endpoints by the operator alone, judged at each connection (callers can supply none yet)",
         ("tests/security/test_private_endpoints.py",),
     ),
-    Row("secrets in logs", "fields from a list; no text of others", ("tests/security/test_canaries.py",)),
+    Row(
+        "secrets in logs",
+        "fields from a list; no text of others",
+        ("tests/security/test_canaries.py", "tests/security/test_control_canaries.py"),
+    ),
     Row(
         "header injection",
         "a fixed set of headers, values checked",
@@ -71,7 +75,12 @@ ROWS = (
     Row(
         "deep or huge input",
         "limits on depth, size and numbers, on both sides",
-        ("tests/fault/test_fuzz_inputs.py", "tests/fault/test_fuzz_wire.py", "tests/security/test_hostile_answers.py"),
+        (
+            "tests/fault/test_fuzz_control.py",
+            "tests/fault/test_fuzz_inputs.py",
+            "tests/fault/test_fuzz_wire.py",
+            "tests/security/test_hostile_answers.py",
+        ),
     ),
     Row(
         "decompression bombs, both sides",

@@ -259,7 +259,7 @@ class _Run:
 
 async def hunt(folder: Path, secrets: int, seed: int = 1) -> Findings:
     """Plant at least so many canaries, along all paths in turn, and look for them."""
-    heard_by_logs = _Kept()
+    heard_by_logs = Kept()
     logging.getLogger().addHandler(heard_by_logs)
     try:
         async with _running(folder, seed) as (run, router):
@@ -307,7 +307,7 @@ def _ask_for(model: str, spec: CompletionSpec) -> None:
     spec.model = model
 
 
-class _Kept(logging.Handler):
+class Kept(logging.Handler):
     """Keeps what any library logs."""
 
     def __init__(self) -> None:

@@ -3,43 +3,14 @@
 from pathlib import Path
 
 import grpc
-import pytest
 
 from junctor.bootstrap import native
 from junctor.bootstrap.core import Core
 from junctor.domain.account import KeyScope
 from junctor.settings import Settings
-from junctor.v1 import (
-    account_service_pb2,
-    catalog_admin_service_pb2,
-    catalog_service_pb2,
-    router_service_pb2,
-    usage_service_pb2,
-)
 from tests.support.harness import running_router
 from tests.support.pipeline import PATIENCE_S, bearer
-
-COMPLETION, MANAGEMENT, OPERATOR = KeyScope
-MANAGERS = {MANAGEMENT, OPERATOR}
-OPERATORS_ONLY = {"CreateOrganisation", "ListOrganisations", "AddCredits", "RefundCredits", "ChargeBackCredits"}
-FILES = (account_service_pb2, catalog_admin_service_pb2, catalog_service_pb2, router_service_pb2, usage_service_pb2)
-SERVICES = {service.name: service for file in FILES for service in file.DESCRIPTOR.services_by_name.values()}
-
-
-def allowed(service: str, method: str) -> set[KeyScope]:
-    """Return the scopes of the keys that may call a method."""
-    match service:
-        case "RouterService":
-            return {COMPLETION}
-        case "UsageService":
-            return {COMPLETION, MANAGEMENT}
-        case "CatalogService":
-            return {COMPLETION, MANAGEMENT, OPERATOR}
-        case "CatalogAdminService":
-            return {OPERATOR}
-        case "AccountService":
-            return {OPERATOR} if method in OPERATORS_ONLY else MANAGERS
-    pytest.fail(f"nobody has said whose keys may call {service}")
+from tests.support.scopes import OPERATOR, SERVICES, allowed
 
 
 async def status(target: str, path: str, key: str, *, streamed: bool) -> tuple[str, str]:

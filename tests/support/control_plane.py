@@ -27,7 +27,7 @@ from junctor.doors.rpc import credits as money
 from junctor.doors.rpc.control import ControlRpc
 from junctor.doors.rpc.gate import Bounds, Gate
 from junctor.doors.rpc.methods import Methods
-from junctor.ports.ambient import Clock
+from junctor.ports.ambient import Clock, Dice
 from junctor.records.tables import CORE
 from junctor.usecases.accounts import Accounts
 from junctor.usecases.admit import Admission
@@ -119,9 +119,9 @@ class _Ambient:
         self.telemetry = telemetry
 
 
-def all_methods(store: SimulatedStore, clock: Clock) -> Methods:
+def all_methods(store: SimulatedStore, clock: Clock, dice: Dice | None = None) -> Methods:
     """Return every method of AccountService, as bootstrap merges them."""
-    table, dice = store.table(CORE), SystemDice()
+    table, dice = store.table(CORE), dice or SystemDice()
     return {
         **access.methods(Organisations(table, clock, dice), Members(table, clock, dice), ApiKeys(table, Vault(), clock, dice)),
         **money.methods(Credits(table, clock, dice, fee_ppm=50_000), Entries(table, dice), Limits(table, clock, dice)),

@@ -27,16 +27,17 @@ class Heard(Struct, frozen=True):
 
 
 async def hear(channel: grpc.aio.Channel, method: str, body: bytes, metadata: Metadata, timeout_s: float) -> Heard:
-    """Call a method of RouterService: Stream is a stream, the others are whole."""
+    """Call a method of RouterService, of which Stream is a stream, or any other that is whole by its path."""
+    path = method if method.startswith("/") else SERVICE + method
     started_s = time.monotonic()
     answers = bytearray()
     try:
         if method == "Stream":
-            stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(SERVICE + method)
+            stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(path)
             async for response in stream(body, timeout=timeout_s, metadata=metadata):
                 answers += response[: KEPT_BYTES - len(answers)]
         else:
-            unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SERVICE + method)
+            unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
             answers += (await unary(body, timeout=timeout_s, metadata=metadata))[:KEPT_BYTES]
     except grpc.aio.AioRpcError as error:
         pairs = [(key, value if isinstance(value, bytes) else value.encode()) for key, value in error.trailing_metadata()]

@@ -32,7 +32,8 @@ PARAMETERS: Final = frozenset(CompletionSpec.__struct_fields__) - {
 }
 DIALECT: Final = "openai_chat"
 _MS: Final = 1_000
-_PROVIDER: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){0,15}", re.ASCII)
+# No slug begins as API keys do: one that was pasted here would be quoted by errors, kept, and told to the log.
+_PROVIDER: Final = re.compile(r"(?!jk-)[a-z0-9]+(?:-[a-z0-9]+){0,15}", re.ASCII)
 _MODEL: Final = re.compile(r"[a-z0-9._-]+/[a-z0-9._-]+", re.ASCII)
 _ENDPOINT: Final = re.compile(r"[a-z0-9-]+/[a-z0-9._-]+/[a-z0-9._:@/-]+", re.ASCII)
 _CREDENTIAL: Final = re.compile(rf"{CREDENTIAL_PREFIX}[A-Z0-9_]{{1,64}}", re.ASCII)
