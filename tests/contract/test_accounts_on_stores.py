@@ -40,7 +40,7 @@ def parts(table: Table) -> Parts:
         Organisations(table, clock, dice),
         Members(table, clock, dice),
         ApiKeys(table, vault, clock, dice),
-        Admission(table, vault, clock, cache_s=0),
+        Admission(table, vault, clock, dice, cache_s=0),
     )
 
 

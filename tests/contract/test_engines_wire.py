@@ -1,14 +1,16 @@
-"""What the DynamoDB adapter makes of a wire that fails: what it sends again, and what it says of writes without an answer."""
+"""What comes of a wire that fails: what may be sent again, and what is said of writes without an answer."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
 from junctor.adapters.tables.faults import Fault, FaultPlan
+from junctor.ledger import trying
 from junctor.ports.table import Add, Item, PutNew, Table, UnknownOutcomeError, Update
 from tests.support.engines.process import Engines
 from tests.support.engines.wire import Wire
 from tests.support.tables import ENGINES, KEY, SAMPLE, done, dynamo_store, fake_credentials, item, refused, stored
+from tests.support.world import SeededDice
 
 SOON = FaultPlan(delay_s=(0.0, 0.05))
 
@@ -53,7 +55,7 @@ async def test_a_write_that_was_refused_unjudged_is_sent_again(fault: Fault, wir
     """A busy table would fail every call that a second try could have served."""
     wire, table = wired
     wire.dice.inject(fault, fault)
-    assert done(await table.update(COUNT.key, COUNT.conditions, COUNT.changes)).item == item(count=1)
+    assert done(await trying.update(table, SeededDice(), COUNT, twice=False)).item == item(count=1)
     assert wire.faults == 2
 
 
@@ -83,5 +85,5 @@ async def test_a_read_is_sent_until_it_is_answered(fault: Fault, wired: tuple[Wi
     wire, table = wired
     done(await table.put_new(item(count=1)))
     wire.dice.inject(fault)
-    assert await stored(table) == item(count=1)
+    assert await trying.get(table, SeededDice(), KEY) == item(count=1)
     assert wire.faults == 1

@@ -200,9 +200,11 @@ async def test_key_is_read_once_for_many_calls(tmp_path: Path) -> None:
 async def test_store_that_cannot_be_read_is_not_an_invalid_key(tmp_path: Path) -> None:
     """Else an outage of the store tells every caller that his key was revoked."""
     async with one_endpoint(tmp_path, ANSWER) as (router, upstream), router.client() as client:
-        break_admission(router).next("get", UnavailableError("canary-7f3a"))
+        faulty = break_admission(router)
+        faulty.always("get", UnavailableError("canary-7f3a"))
         error = await refusal(client.complete("Hi", model=MODEL))
         assert upstream.requests == []
         assert (error.code, error.reason, error.retry_after_s) == ("UNAVAILABLE", "LEDGER_UNAVAILABLE", 1.0)
         assert "canary" not in str(error)
+        faulty.heal()
         assert (await client.complete("Hi", model=MODEL)).generation_id

@@ -213,7 +213,7 @@ class _Run:
     async def store_down(self, answer: Answer) -> None:
         """Call while nothing can be written, with errors that tell all."""
         self._answer = answer
-        await self._call(self._api_key, lambda _: None, upstream=True, timeout_s=1.0, method="Complete")
+        await self._call(self._api_key, lambda _: None, upstream=True, method="Complete")
 
     async def _hear(self, method: str, request: CompleteRequest | EmbedRequest) -> None:
         body = request.SerializeToString()

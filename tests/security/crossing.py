@@ -141,7 +141,7 @@ class Town:
         self.store = NotedStore()
         self.clock, self.dice = LoopClock(), SeededDice(seed)
         self._plain = SimulatedTable(self.store, CORE)
-        admission = Admission(self._plain, Vault(), self.clock)
+        admission = Admission(self._plain, Vault(), self.clock, self.dice)
         trails = partial(Trail, cast("Services", self))
         self.telemetry = NotedTelemetry()
         self.account = ControlRpc(admission, all_methods(self.store, self.clock), trails)

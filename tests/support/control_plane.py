@@ -73,7 +73,7 @@ class ControlPlane:
         self.operator = ""
         table, vault, dice = self.store.table(CORE), Vault(), SystemDice()
         self.accounts = Accounts(table, vault, self.clock, dice)
-        self.admission = Admission(table, vault, self.clock)
+        self.admission = Admission(table, vault, self.clock, dice)
         self.methods = all_methods(self.store, self.clock)
         telemetry = LineTelemetry(self.log, self.clock)
         services = cast("Services", _Ambient(self.clock, dice, telemetry))

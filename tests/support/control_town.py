@@ -97,7 +97,8 @@ class ControlTown:
             **catalog.methods(CatalogReader(views)),
             **usage.methods(Generations(self.table, self.dice)),
         }
-        self._rpc = ControlRpc(Admission(self.table, Vault(), self.clock), methods, partial(Trail, cast("Services", self)))
+        admission = Admission(self.table, Vault(), self.clock, self.dice)
+        self._rpc = ControlRpc(admission, methods, partial(Trail, cast("Services", self)))
         self._operator = await Accounts(self.table, Vault(), self.clock, self.dice).create_api_key(
             "", "operator", KeyScope.OPERATOR
         )

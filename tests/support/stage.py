@@ -50,7 +50,7 @@ class Stage:
         self.members = Members(self.table, self.clock, self.dice)
         self.api_keys = ApiKeys(self.table, self.vault, self.clock, self.dice)
         self.accounts = Accounts(self.table, self.vault, self.clock, self.dice)
-        self.admission = Admission(self.table, self.vault, self.clock)
+        self.admission = Admission(self.table, self.vault, self.clock, self.dice)
 
     async def open(self) -> "Stage":
         """Make the table."""

@@ -118,7 +118,7 @@ async def dynamo_store(
 ) -> AsyncIterator[DynamoStore]:
     """Yield a store with one table, whose name nobody else uses; it is deleted at the end."""
     if by_boto3:
-        sender: Sender = Boto3Sender(endpoint_url=url, region=REGION, timeout_s=patience_s)
+        sender: Sender = Boto3Sender(endpoint_url=url, region=REGION, connect_s=patience_s, answer_s=patience_s)
     else:
         sender = signed_sender(url, patience_s=patience_s)
     store = DynamoStore(sender, f"junctor-test-{uuid.uuid4().hex[:12]}-")

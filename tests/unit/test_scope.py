@@ -414,9 +414,10 @@ def test_a_slot_of_unknown_fate_costs_nothing(fault: Fault) -> None:
         await world.credit(10 * HOLD)
         await served(world, 0)
         holding = await world.ledger.begin(call(), plan(HOLD))
-        world.store.dice.inject(*[fault] * 8)
+        world.store.dice.plan = FaultPlan(chances=((fault, 1.0),))
         with pytest.raises(LedgerUnavailableError):
             await holding.ready()
+        world.store.dice.plan = CALM
         await asyncio.sleep(120)
         purse = world.purse()
         assert (purse.avail_nanousd, purse.leased_nanousd, purse.spent_nanousd) == (10 * HOLD, 0, 0)

@@ -125,7 +125,7 @@ async def open_core(settings: Settings, environ: Mapping[str, str], peppers: Pep
     await overlay.look()
     health = InstanceHealth(clock, dice, telemetry)
     services = Services(
-        admission=Admission(table, secrets, clock, settings.key_cache_s),
+        admission=Admission(table, secrets, clock, dice, settings.key_cache_s),
         snapshots=Views(catalog, CredentialsAtHand(secrets, settings.credential_weights), health, dice),
         upstream=Gateway(rows, DIALECTS, transport, secrets),
         health=health,

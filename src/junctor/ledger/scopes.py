@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from junctor.domain.account import Account, Caller
 from junctor.domain.credits import Limit, Purse, Window
 from junctor.domain.money import NanoUsd
-from junctor.ledger import closing, grants
+from junctor.ledger import closing, grants, trying
 from junctor.ledger.credits import tend, wants_tending
 from junctor.ledger.holder import HeldLease
 from junctor.ledger.scope import Scope, World
@@ -120,7 +120,8 @@ class Scopes:
             return
         self._retired.discard(held)
         try:
-            await closing.close(self._tools.table, self._tools.dice, held.lease, self._clock.now_ms(), held.total_nanousd)
+            with trying.unhurried():
+                await closing.close(self._tools.table, self._tools.dice, held.lease, self._clock.now_ms(), held.total_nanousd)
         except StoreError:
             self._tools.telemetry.count(Counter.CLOSE_FAILED)
         except Exception as error:  # noqa: BLE001 - nobody waits for it who could be told

@@ -201,7 +201,9 @@ class Query(Struct, frozen=True, kw_only=True):
 
 
 class StoreError(Exception):
-    """The store could not do what was asked; the condition was not judged."""
+    """The store could not do what was asked; the condition was not judged. `lasting`: asking again will not help."""
+
+    lasting = False
 
 
 class ThrottledError(StoreError):
@@ -209,7 +211,7 @@ class ThrottledError(StoreError):
 
 
 class ConflictError(StoreError):
-    """A transaction met another one on the same item, again and again; nothing was written."""
+    """A transaction met another one on the same item; nothing was written."""
 
 
 class UnavailableError(StoreError):

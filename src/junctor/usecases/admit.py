@@ -17,9 +17,10 @@ from msgspec import Struct
 
 from junctor.domain.account import Actor, ApiKey, Caller, KeyScope, KeySecret, MemberRole
 from junctor.domain.errors import ApiKeyInvalidError, LedgerUnavailableError, ScopeMissingError
+from junctor.ledger import trying
 from junctor.policy import api_keys
 from junctor.policy.api_keys import ParsedKey
-from junctor.ports.ambient import Clock
+from junctor.ports.ambient import Clock, Dice
 from junctor.ports.secrets import Peppers, Secrets
 from junctor.ports.table import PARTITION, SORT, Item, Key, StoreError, Table
 from junctor.records import accounts, keys
@@ -60,10 +61,11 @@ class _Entry(Struct, frozen=True):
 class Admission:
     """Checks keys against the table, through a cache of at most `cache_s` seconds."""
 
-    def __init__(self, table: Table, secrets: Secrets, clock: Clock, cache_s: float = CACHE_MAX_S) -> None:
+    def __init__(self, table: Table, secrets: Secrets, clock: Clock, dice: Dice, cache_s: float = CACHE_MAX_S) -> None:
         self._table = table
         self._secrets = secrets
         self._clock = clock
+        self._dice = dice
         self._cache_s = min(cache_s, CACHE_MAX_S)
         self._cache: OrderedDict[str, _Entry] = OrderedDict()
         self._reading: dict[str, asyncio.Task[_Known | None]] = {}
@@ -161,8 +163,8 @@ class Admission:
 
     async def _read(self, lookup_id: str) -> _Known | None:
         asked_at_s = self._clock.monotonic_s()
-        found = await self._table.get(keys.api_key(lookup_id))
-        known = await self._known(accounts.api_key_of(found.item)) if found.item is not None else None
+        found = await trying.get(self._table, self._dice, keys.api_key(lookup_id))
+        known = await self._known(accounts.api_key_of(found)) if found is not None else None
         self._cache[lookup_id] = _Entry(known, asked_at_s + self._cache_s, {})
         self._cache.move_to_end(lookup_id)
         if len(self._cache) > CACHE_ENTRIES_MAX:
@@ -172,7 +174,8 @@ class Admission:
     async def _known(self, key: ApiKey) -> _Known:
         if key.scope is KeyScope.OPERATOR:
             return _Known(key, _caller(key), MemberRole.ADMIN, stands=key.account == "")
-        page = await self._table.batch_get((keys.account(key.account), *accounts.belongings(key)))
+        wanted = (keys.account(key.account), *accounts.belongings(key))
+        page = await trying.repeat(self._dice, lambda: self._table.batch_get(wanted))
         return _judged(key, page.items)
 
 

@@ -65,7 +65,8 @@ class Bookkeeper:
         while True:
             await asyncio.sleep(EVERY_S * (1 + JITTER * (2 * self._dice.uniform() - 1)))
             try:
-                await self.once()
+                with trying.unhurried():
+                    await self.once()
             except StoreError:
                 self._telemetry.event("bookkeeping failed", {})
             except Exception as error:  # noqa: BLE001 - told to the log; the next run may do better

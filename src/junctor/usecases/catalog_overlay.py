@@ -98,7 +98,7 @@ class CatalogOverlay:
 
     async def refresh(self) -> bool:
         """Put the records in force if their version moved since the last look; tell whether it did. Raises StoreError."""
-        found = await self._table.get(keys.overlay_version(), consistent=False)
+        found = await trying.repeat(self._dice, lambda: self._table.get(keys.overlay_version(), consistent=False))
         if records.version_of(found.item) == self._seen.version:
             return False
         overlay, unread = await read(self._table, self._dice)

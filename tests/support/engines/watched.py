@@ -17,6 +17,7 @@ import msgspec
 from junctor.adapters.tables.dynamodb import DynamoStore
 from junctor.adapters.tables.dynamodb_values import decode_item
 from junctor.adapters.tables.faults import Fault, FaultPlan
+from junctor.ledger import trying
 from junctor.ports.table import (
     Capacity,
     Change,
@@ -41,6 +42,7 @@ from junctor.ports.table import (
 )
 from junctor.records.tables import CORE
 from tests.simulation.store import WatchedStore
+from tests.support.world import SeededDice
 
 T = TypeVar("T")
 
@@ -103,7 +105,9 @@ class EngineStore(WatchedStore):
         async with AsyncExitStack() as locked:
             for key in sorted(keys, key=msgspec.structs.astuple):
                 await locked.enter_async_context(self._locks[key])
-            for item in (await self.engine.table(CORE).batch_get(list(keys))).items:
+            with trying.unhurried():  # what lies below loses reads too, and none may be missed
+                page = await trying.repeat(SeededDice(), lambda: self.engine.table(CORE).batch_get(list(keys)))
+            for item in page.items:
                 self._see(item)
 
     async def settled(self) -> None:

@@ -1,14 +1,14 @@
 """The table port on DynamoDB: items and typed operations in its own words, by whichever sender carries them there.
 
-DynamoDB judges every condition itself; this module writes requests and reads answers. `dynamodb_calls` repeats what is safe to
-repeat. A put that was tried twice may come back refused with the caller's own item in it: callers look for their own id. What a
-refusal cost is worked out here, since DynamoDB does not tell it.
+DynamoDB judges every condition itself; this module writes requests and reads answers, one for each call of the port. Only a
+batch is sent in parts, for as long as each of them gets it on. A put that its caller tried twice may come back refused with the
+caller's own item in it. What a refusal cost is worked out here, since DynamoDB does not tell it.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from junctor.adapters.tables.dynamodb_calls import TRIES, Calls, LastingError, RefusedCall
+from junctor.adapters.tables.dynamodb_calls import Calls, LastingError, RefusedCall
 from junctor.adapters.tables.dynamodb_create import create_table
 from junctor.adapters.tables.dynamodb_expressions import key_part, operation_parts, query_parts
 from junctor.adapters.tables.dynamodb_sender import Answer, Sender, WantedKeys
@@ -72,7 +72,7 @@ class DynamoStore:
     async def check(self, specs: Sequence[TableSpec]) -> None:
         """Raise LastingError, which names the table, if one of these cannot be read by this caller and will not be.
 
-        What may pass, such as an outage, raises nothing.
+        Each is asked once, all at the same time. What may pass, such as an outage, raises nothing.
         """
         answers = await asyncio.gather(*(self.table(spec).get(_NOBODYS) for spec in specs), return_exceptions=True)
         for spec, answer in zip(specs, answers, strict=True):
@@ -150,14 +150,14 @@ class DynamoTable:
         wanted = [key_part(key) for key in dict.fromkeys(check_key(key) for key in keys)]
         items: list[Item] = []
         units = 0.0
-        fruitless = 0
+        pauses = 0
         while wanted:
             request = {self._name: {"Keys": wanted[:BATCH_GET_MAX], "ConsistentRead": True}}
             answer = await self._calls.read("BatchGetItem", {"RequestItems": request, **_COUNTED})
             items.extend([decode_item(item) for item in answer.responses.get(self._name, [])])
             units += _units(answer)
             undone = answer.unprocessed_keys.get(self._name, _NO_KEYS).keys
-            fruitless = await self._after(fruitless, undone=len(undone), sent=len(wanted[:BATCH_GET_MAX]))
+            pauses = await self._after(pauses, undone=len(undone), sent=len(wanted[:BATCH_GET_MAX]))
             wanted = [*undone, *wanted[BATCH_GET_MAX:]]
         return Page(tuple(items), None, Capacity(read_units=units))
 
@@ -168,7 +168,7 @@ class DynamoTable:
         ]
         total = len(waiting)
         units = 0.0
-        fruitless = 0
+        pauses = 0
         try:
             while waiting:
                 batch = waiting[:BATCH_PUT_MAX]
@@ -176,24 +176,24 @@ class DynamoTable:
                 units += _units(answer)
                 undone = answer.unprocessed_items.get(self._name, [])
                 waiting = [*undone, *waiting[BATCH_PUT_MAX:]]
-                fruitless = await self._after(fruitless, undone=len(undone), sent=len(batch))
+                pauses = await self._after(pauses, undone=len(undone), sent=len(batch))
         except (ConflictError, ThrottledError, UnavailableError) as error:
             if len(waiting) == total:
                 raise
             raise UnknownOutcomeError("some items of a batch were written, and then no more") from error
         return Capacity(write_units=units)
 
-    async def _after(self, fruitless: int, *, undone: int, sent: int) -> int:
-        """Return how many batches in a row did nothing, after a pause if this one left something undone.
+    async def _after(self, pauses: int, *, undone: int, sent: int) -> int:
+        """Return how many pauses were made in a batch, after another one if this part of it left something undone.
 
-        Raises ThrottledError when they are too many.
+        Raises ThrottledError if it did nothing at all; DynamoDB itself answers so (API reference: BatchGetItem).
         """
-        fruitless = fruitless + 1 if undone >= sent else 0
-        if fruitless == TRIES:
+        if undone >= sent:
             raise ThrottledError("the table is asked too much")
         if undone:
-            await self._calls.pause(max(1, fruitless))
-        return fruitless
+            pauses += 1
+            await self._calls.pause(pauses)
+        return pauses
 
     async def _write(self, name: str, operation: Operation, more: Mapping[str, str] = _NOTHING) -> Done | Refused:
         _, request = operation_parts(check_operation(self._spec, operation))

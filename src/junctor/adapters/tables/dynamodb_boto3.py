@@ -63,17 +63,20 @@ class _Response(Struct, frozen=True, rename="pascal"):
 
 
 class Boto3Sender:
-    """Sends from at most `threads` threads. `timeout_s` bounds a connect, and each wait for an answer.
+    """Sends from at most `threads` threads. `connect_s` bounds a connect, `answer_s` each wait for an answer, in seconds.
 
-    `endpoint_url` None is AWS itself; credentials come from boto3's usual chain.
+    `endpoint_url` None is AWS itself; credentials come from boto3's usual chain. A client of botocore has one time for all
+    answers: here that of transactions, which take longest (`dynamodb_pool`).
     """
 
-    def __init__(self, *, endpoint_url: str | None, region: str, threads: int = 16, timeout_s: float = 3.0) -> None:
+    def __init__(
+        self, *, endpoint_url: str | None, region: str, threads: int = 16, connect_s: float = 1.0, answer_s: float = 2.0
+    ) -> None:
         config = Config(
             retries={"total_max_attempts": 1, "mode": "standard"},
             max_pool_connections=threads,
-            connect_timeout=timeout_s,
-            read_timeout=timeout_s,
+            connect_timeout=connect_s,
+            read_timeout=answer_s,
         )
         self.client = boto3.client("dynamodb", endpoint_url=endpoint_url, region_name=region, config=config)
         self._methods = {name: method for method, name in self.client.meta.method_to_api_mapping.items()}

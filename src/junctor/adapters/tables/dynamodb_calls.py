@@ -1,8 +1,10 @@
-"""One call to DynamoDB: sent until it is answered, as far as nothing was written, its errors told in our words.
+"""One call to DynamoDB: sent once, its errors told in our words.
 
 An error says one of three things: the request was judged and refused (`RefusedCall`, with the items that DynamoDB sends along),
-nothing was written (ThrottledError, ConflictError, UnavailableError: tried again with full jitter), or a write was sent and its
-fate is not known (UnknownOutcomeError: never tried again here). Text of others stays in the cause and out of the message.
+nothing was written (ThrottledError, ConflictError, UnavailableError), or a write was sent and its fate is not known
+(UnknownOutcomeError). Nothing is sent again here: how often and how long something is tried is decided in one place, by those
+who know what it is for (`ledger/trying`). Two such places multiply, and a table in trouble gets that many times the requests.
+Text of others stays in the cause and out of the message.
 """
 
 import asyncio
@@ -22,11 +24,9 @@ from junctor.adapters.tables.dynamodb_sender import (
 from junctor.adapters.tables.dynamodb_values import Attributes
 from junctor.ports.table import ConflictError, StoreError, ThrottledError, UnavailableError, UnknownOutcomeError
 
-TRIES = 8
-"""How often a call is sent before its error is passed on."""
-
-FIRST_PAUSE_S = 0.010
-PAUSE_MAX_S = 0.200
+FIRST_PAUSE_S, PAUSE_MAX_S = 0.010, 0.200
+"""How long a batch waits at most for what DynamoDB left undone of it: doubling from the one to the other."""
+DOUBLINGS_MAX = 16
 
 _THROTTLED = {
     "ProvisionedThroughputExceededException",
@@ -62,6 +62,8 @@ class LastingError(UnavailableError):
     `code` is DynamoDB's name for it, empty if it said nothing.
     """
 
+    lasting = True
+
     def __init__(self, text: str, code: str = "") -> None:
         super().__init__(text)
         self.code = code
@@ -82,35 +84,26 @@ class Calls:
         self._dice = dice if dice is not None else random.SystemRandom()
 
     async def read(self, operation: str, request: Mapping[str, object]) -> Answer:
-        """Send a read until it is answered. Raises ThrottledError, UnavailableError, ValueError."""
-        return await self._call(operation, request, writes=False)
+        """Send a read. Raises ThrottledError, UnavailableError, ValueError."""
+        try:
+            return await self._sender.send(operation, request)
+        except SendError as error:
+            raise explain(error, writes=False) from error
 
     async def write(self, operation: str, request: Mapping[str, object]) -> Answer:
-        """Send a write until it is answered or its fate is not known. Raises StoreError, ValueError, RefusedCall."""
-        return await self._call(operation, request, writes=True)
+        """Send a write. Raises StoreError, ValueError, RefusedCall."""
+        try:
+            return await self._sender.send(operation, request)
+        except SendError as error:
+            raise explain(error, writes=True) from error
 
-    async def pause(self, attempt: int) -> None:
-        """Wait before the next attempt, counted from 1: full jitter below a bound that doubles."""
-        await asyncio.sleep(self._dice.uniform(0.0, min(PAUSE_MAX_S, FIRST_PAUSE_S * 2 ** (attempt - 1))))
+    async def pause(self, number: int) -> None:
+        """Wait in the midst of a batch, for the time of this number, from 1 on: full jitter below a bound that doubles."""
+        await asyncio.sleep(self._dice.uniform(0.0, min(PAUSE_MAX_S, FIRST_PAUSE_S * 2.0 ** min(number - 1, DOUBLINGS_MAX))))
 
     async def close(self) -> None:
         """Wait for what was sent, and let go of what sends."""
         await self._sender.close()
-
-    async def _call(self, operation: str, request: Mapping[str, object], *, writes: bool) -> Answer:
-        attempt = 1
-        while True:
-            try:
-                return await self._sender.send(operation, request)
-            except SendError as error:
-                told = explain(error, writes=writes)
-                again = isinstance(told, (ThrottledError, ConflictError, UnavailableError)) and not isinstance(
-                    told, LastingError
-                )
-                if not again or attempt == TRIES:
-                    raise told from error
-            await self.pause(attempt)
-            attempt += 1
 
 
 def explain(error: SendError, *, writes: bool) -> Exception:

@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 
 from junctor.adapters.tables.dynamodb_calls import Calls, LastingError
-from junctor.ports.table import PARTITION, SORT, TableSpec, UnavailableError
+from junctor.ports.table import PARTITION, SORT, StoreError, TableSpec, UnavailableError
 
 POLL_S = 1.0
 """How long to wait between two looks at a table that is being made."""
 
 POLLS_MAX = 120
+
+LOOKS_FAILED_MAX = 3
+"""How many of these looks may meet trouble of DynamoDB before that is told."""
 
 
 async def create_table(calls: Calls, name: str, spec: TableSpec) -> None:
@@ -32,6 +35,7 @@ async def create_table(calls: Calls, name: str, spec: TableSpec) -> None:
 
 async def _usable(calls: Calls, name: str) -> None:
     """Wait until a table can be used. Raises StoreError."""
+    failed = 0
     for _ in range(POLLS_MAX):
         try:
             if (await calls.read("DescribeTable", {"TableName": name})).table.table_status == "ACTIVE":
@@ -39,6 +43,10 @@ async def _usable(calls: Calls, name: str) -> None:
         except LastingError as error:
             # A table that was made a moment ago may not be known everywhere.
             if error.code != "ResourceNotFoundException":
+                raise
+        except StoreError:
+            failed += 1
+            if failed == LOOKS_FAILED_MAX:
                 raise
         await asyncio.sleep(POLL_S)
     raise UnavailableError("a table is not ready to be used")

@@ -1,9 +1,9 @@
 """Which connection carries a request to DynamoDB, and for how long? The one that was used last, else a new one, never too many.
 
 All connections lead to one place: whoever asks names it only for those that are made. Who finds all of them busy waits in line
-for one of them. One timer serves all exchanges, and one all idle connections: each has as long as any other, so that the first
-to be due is the first that began. A connection has a greatest age, however busy it is: who makes another one hears where the
-table's name leads by then.
+for one of them. One timer serves all quick exchanges, one all slow ones, and one all idle connections: each has as long as any
+other, so that the first to be due is the first that began. A connection has a greatest age, however busy it is: who makes
+another one hears where the table's name leads by then.
 
 Invariant: an exchange ends with its connection kept (its answer was whole, nothing came behind it, and it is not too old) or
 closed, and with the place of it given on: also if it failed, was late or was cancelled.
@@ -26,6 +26,10 @@ from junctor.adapters.tables.dynamodb_sender import UNREACHABLE, NeverSentError
 AGE_MIN_S, AGE_MAX_S = 240.0, 300.0
 """After how long a connection is not kept any more, in seconds: drawn for each, lest all that began together end together."""
 
+SLOWNESS = 2.0
+"""How many times as long a slow exchange may take: DynamoDB reads or writes each item of a transaction twice, once to prepare
+and once to commit it (developer guide: DynamoDB transactions, how it works)."""
+
 _CLOSE_S = 1.0
 """How long the event loop gets to close all connections, in seconds."""
 
@@ -37,7 +41,10 @@ class Pool:
     """The connections to one place."""
 
     def __init__(self, limits: Limits, *, connect_s: float, answer_s: float) -> None:
-        """Open nothing yet. An exchange may take `connect_s` until it has a connection, and then `answer_s` until its end."""
+        """Open nothing yet. An exchange may take `connect_s` until it has a connection, and then `answer_s` until its end.
+
+        A slow one may take SLOWNESS times the latter.
+        """
         self._limits = limits
         self._connect_s = connect_s
         self._dialer = Dialer()
@@ -45,21 +52,23 @@ class Pool:
         self._waiting: dict[asyncio.Future[Connection | None], None] = {}
         self._open: dict[Connection, float] = {}
         self._dice = random.SystemRandom()
-        self._busy = _Due(answer_s, lambda connection: connection.give_up("late"))
+        self._quick = _Due(answer_s, lambda connection: connection.give_up("late"))
+        self._slow = _Due(answer_s * SLOWNESS, lambda connection: connection.give_up("late"))
         self._idle = _Due(limits.idle_s, self._drop)
         self._closed = False
         self._emptied = asyncio.Event()
 
-    async def ask(self, target: Target, request: bytes) -> Reply:
+    async def ask(self, target: Target, request: bytes, *, slow: bool = False) -> Reply:
         """Send a request on one connection and return its answer. Raises NeverSentError, UnansweredError."""
         connection = self._kept() or await self._other(target)
+        busy = self._slow if slow else self._quick
         try:
             awaited = connection.ask(request)
-            self._busy.add(connection)
+            busy.add(connection)
             try:
                 reply = await awaited
             finally:
-                self._busy.remove(connection)
+                busy.remove(connection)
         except BaseException:
             self._drop(connection)
             raise
@@ -73,7 +82,8 @@ class Pool:
         """Close every connection, and wait until they are."""
         self._closed = True
         self._dialer.close()
-        self._busy.close()
+        self._quick.close()
+        self._slow.close()
         self._idle.close()
         if not self._open:
             return

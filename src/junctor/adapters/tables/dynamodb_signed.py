@@ -27,6 +27,9 @@ LIMITS = Limits(connections_max=256, idle_connections_max=64, idle_s=20.0)
 SKEW_MS = 60_000
 """How far the clocks must be apart to be why a signature was refused. AWS allows for several minutes."""
 
+_QUICK = {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"}
+"""What is done in one go; transactions, batches and the making of tables take longer."""
+
 _OK = 200
 _REDIRECTED = 300
 _SERVER_ERROR = 500
@@ -46,10 +49,16 @@ _decode_complaint = msgspec.json.Decoder(Complaint).decode
 
 
 class Patience(Struct, frozen=True, kw_only=True):
-    """How long one try may take, in seconds: until it has a connection and knows its keys each, and then until its end."""
+    """How long one try may take, in seconds: until its keys are known, until it has a connection, and then until its end.
 
-    connect_s: float = 3.0
-    answer_s: float = 3.0
+    DynamoDB answers within milliseconds: what takes a second is lost, and is better sent again. A second for either is what AWS
+    shows for it (DynamoDB developer guide, programming with Python: a minute is excessive). Keys come from elsewhere. What is
+    not done in one go has more time (`dynamodb_pool.SLOWNESS`).
+    """
+
+    keys_s: float = 3.0
+    connect_s: float = 1.0
+    answer_s: float = 1.0
 
 
 class SignedSender:
@@ -74,14 +83,15 @@ class SignedSender:
         body = _encode(request)
         self._under_way += 1
         try:
-            standing = self._identity.present() or await self._identity.found(self._patience.connect_s)
-            signed_ms = self._now_ms()
-            reply = await self._pool.ask(standing.target, standing.signer.head(operation, body, signed_ms // 1000) + body)
+            standing = self._identity.present() or await self._identity.found(self._patience.keys_s)
+            signed_ms, slow = self._now_ms(), operation not in _QUICK
+            head = standing.signer.head(operation, body, signed_ms // 1000)
+            reply = await self._pool.ask(standing.target, head + body, slow=slow)
             if _REDIRECTED <= reply.status < _SERVER_ERROR:
                 again = await self._mended(standing, signed_ms, reply)
                 if again is not None:
                     head = again.signer.head(operation, body, self._now_ms() // 1000)
-                    reply = await self._pool.ask(again.target, head + body)
+                    reply = await self._pool.ask(again.target, head + body, slow=slow)
             return _answer(reply)
         finally:
             self._under_way -= 1
@@ -105,7 +115,7 @@ class SignedSender:
         if server_ms is not None and abs(server_ms - signed_ms) > SKEW_MS:
             self._ahead_ms = server_ms - self._clock.now_ms()
             return standing
-        return await self._identity.another(standing, self._patience.connect_s)
+        return await self._identity.another(standing, self._patience.keys_s)
 
     def _now_ms(self) -> int:
         return self._clock.now_ms() + self._ahead_ms

@@ -139,7 +139,7 @@ class Claims:
             if self._fits():
                 return self._size()
             await asyncio.sleep(pause_s)
-            self._see((await self._place.table.get(self._where)).item)
+            self._see(await trying.get(self._place.table, self._place.dice, self._where))
         if not self._fits():
             self._full_until_s = self._clock.monotonic_s() + FULL_S
         return self._size()
@@ -170,7 +170,7 @@ class Claims:
         stamp = self._place.dice.draw(records.STAMP_BYTES)
         writing = records.claim(self._where, self._found, claims, stamp, now_ms)
         self._certain = False
-        answer = await self._place.table.update(writing.key, writing.conditions, writing.changes)
+        answer = await trying.update(self._place.table, self._place.dice, writing)
         if not isinstance(answer, Done):
             self._see(answer.old)
             return False

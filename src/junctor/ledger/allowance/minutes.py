@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from junctor.domain.errors import RateLimitedError
 from junctor.domain.rates import Need, RateLimit, Share
+from junctor.ledger import trying
 from junctor.ledger.allowance.flight import Flight
 from junctor.ledger.allowance.place import Place
 from junctor.policy import rates as policy
@@ -160,7 +161,8 @@ class Minutes:
         minute = self._current()
         while shares := self._wanted(minute):
             taking = records.take(self._place.account, self._place.api_key, minute.number, shares)
-            answer = await self._place.table.update(taking.key, taking.conditions, taking.changes)
+            # A share that was granted under a lost reply is lost with it: taken again, it would be lost twice.
+            answer = await trying.update(self._place.table, self._place.dice, taking, twice=False)
             if isinstance(answer, Done):
                 self._receive(minute, shares, answer.item)
                 return
