@@ -1,12 +1,15 @@
 """A whole answer from a provider that does well, badly, or nothing: always a Completion or a Failure, and in time."""
 
 import asyncio
+import threading
 from collections.abc import Iterator, Mapping
 
+import msgspec
 import pytest
 
 from junctor.adapters.net.face import Limits
 from junctor.adapters.providers.dialect import Encoded, Quirks, StreamDecoder
+from junctor.adapters.providers.dialects.openai_chat import OpenAIChat
 from junctor.domain.catalog import Endpoint
 from junctor.domain.completion import Completion, CompletionSpec, TextPart, Usage
 from junctor.domain.routing import Failure, FailureKind, Timers
@@ -204,6 +207,32 @@ async def test_cancelling_closes() -> None:
         await upstream.requests[0].gone()
 
 
+class WatchedDialect(OpenAIChat):
+    """A dialect that notes of each whole answer on which thread it was read, and whether log probabilities were asked for."""
+
+    def __init__(self) -> None:
+        self.readings: list[tuple[bool, bool]] = []
+
+    def decode(self, body: bytes, *, logprobs: bool = False) -> Completion | Failure:
+        """Note and read."""
+        self.readings.append((threading.current_thread() is threading.main_thread(), logprobs))
+        return super().decode(body, logprobs=logprobs)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"), [("Hello.", None), ("x" * (1 << 20), None), ("x" * (1 << 20), True), ("Hello.", True)]
+)
+async def test_long_answers_are_read_beside_the_event_loop(text: str, *, asked: bool | None) -> None:
+    """One answer full of log probabilities would hold up all other calls of the process, or be read without them."""
+    dialect = WatchedDialect()
+    spec = msgspec.structs.replace(SPEC, logprobs=asked)
+    async with ScriptedUpstream(chat_answer(text)) as upstream, gateway(dialect=dialect) as gate:
+        answer = await gate.complete(candidate(upstream.base_url, parameters=("logprobs",)), spec, TIMERS)
+    assert isinstance(answer, Completion)
+    assert answer.choices[0].message.parts == (TextPart(text),)
+    assert dialect.readings == [(text == "Hello.", bool(asked))]
+
+
 class BrokenDialect:
     """A dialect with a bug in each place where it reads."""
 
@@ -211,7 +240,7 @@ class BrokenDialect:
         """Write an empty request."""
         return Encoded("/x", b"{}")
 
-    def decode(self, body: bytes) -> Completion | Failure:
+    def decode(self, body: bytes, *, logprobs: bool = False) -> Completion | Failure:
         """Fail as a bug does."""
         raise TypeError("a bug")
 

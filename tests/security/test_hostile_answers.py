@@ -69,6 +69,53 @@ def test_a_body_of_trifles_is_not_unpacked(frame: tuple[bytes, bytes, bytes]) ->
     assert grown.bytes < MEMORY_MAX
 
 
+TOKEN = b'{"token":"","logprob":0}'
+"""The smallest piece of what is told of a token."""
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        (b'{"choices":[', b"{},", b"{}]}"),
+        (b'{"choices":[{"message":{"content":[', b"{},", b"{}]}}]}"),
+        (b'{"choices":[{"message":{"content":[{"type":"thinking","thinking":[', b"{},", b"{}]}]}}]}"),
+        (b'{"choices":[{"message":{"tool_calls":[{"function":[', b"0,", b"0]}]}}]}"),
+        (b'{"choices":[', b'{"message":{"tool_calls":[' + b"{}," * 1000 + b"{}]}},", b'{"message":{"tool_calls":[{}]}}]}'),
+        (b'{"choices":[{"message":{"content":[', b'{"type":"thinking","thinking":[' + b"{}," * 9999 + b"{}]},", b"{}]}}]}"),
+        (b'{"choices":[{"message":{"executed_tools":[', b"0,", b"0]}}]}"),
+        (b'{"choices":[{"message":{', b'"a":0,', b'"content":""}}]}'),
+        (b'{"choices":[{"logprobs":{"content":[', b"{},", b"{}]}}]}"),
+        (b'{"choices":[{"logprobs":{"content":[', b"0,", b"0]}}]}"),
+        (b'{"choices":[{"logprobs":{"content":[{"token":"","logprob":0,"top_logprobs":[', b"0,", b"0]}]}}]}"),
+        (b'{"choices":[{"error":{"message":[', b"0,", b"0]}}]}"),
+    ],
+)
+def test_a_body_of_trifles_is_not_unpacked_either_where_much_was_asked_for(frame: tuple[bytes, bytes, bytes]) -> None:
+    """Else a provider waits for a caller who asks for log probabilities, and sends him what it likes."""
+    start, piece, end = frame
+    body = start + piece * (BOMB_BYTES // len(piece)) + end
+    with swelling() as grown:
+        answer = OpenAIChat().decode(body, logprobs=True)
+    assert isinstance(answer, Failure)
+    assert answer.kind is FailureKind.MALFORMED
+    assert grown.bytes < MEMORY_MAX
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("frame", [(b"[", b"]"), (b'[{"token":"","logprob":0,"top_logprobs":[', b"]}]")])
+def test_tokens_without_end_are_read_where_they_were_asked_for(frame: tuple[bytes, bytes], *, asked: bool) -> None:
+    """Else an answer swells to many times its length, though nobody asked for what it is full of."""
+    start, end = frame
+    pieces = 2_200_000  # commas enough to be dense
+    tokens = start + b",".join([TOKEN] * (pieces // 2)) + end
+    body = b'{"choices":[{"message":{"content":"x"},"logprobs":{"content":' + tokens + b"}}]}"
+    with swelling() as grown:
+        answer = OpenAIChat().decode(body, logprobs=asked)
+    assert isinstance(answer, Completion)
+    assert (answer.choices[0].logprobs is not None) is asked
+    assert grown.bytes < (12 * len(body) if asked else MEMORY_MAX)
+
+
 @pytest.mark.parametrize("where", ["tool_calls", "reasoning_details", "annotations", "executed_tools"])
 def test_no_list_of_an_answer_is_read_piece_by_piece_whatever_its_length(where: str) -> None:
     """Else a megabyte of remarks that say nothing becomes a million objects, and the event loop stands still meanwhile."""
@@ -100,6 +147,24 @@ def test_a_long_answer_is_no_bomb() -> None:
     answer = OpenAIChat().decode(json.dumps({"choices": [{"message": {"tool_calls": calls}}]}).encode())
     assert isinstance(answer, Completion)
     assert len(answer.choices[0].message.tool_calls) == PIECES_MAX
+    answer = OpenAIChat().decode(chat_body({"content": "1,2;" * 2_100_000}))
+    assert isinstance(answer, Completion)
+
+
+def test_a_long_answer_with_all_its_log_probabilities_is_no_bomb() -> None:
+    """Else whoever asks for the twenty likeliest tokens of each place loses every long answer, after it is paid for."""
+    likely = {"token": " token", "logprob": -0.123456789, "bytes": list(b" token")}
+    place = json.dumps({**likely, "top_logprobs": [likely] * 20}, separators=(",", ":")).encode()
+    places = 16_384
+    content = b",".join([place] * places)
+    body = b'{"choices":[{"message":{"content":"x"},"logprobs":{"content":[' + content + b"]}}]}"
+    with swelling() as grown:
+        answer = OpenAIChat().decode(body, logprobs=True)
+    assert isinstance(answer, Completion)
+    told = answer.choices[0].logprobs
+    assert told is not None
+    assert [len(token.top) for token in told.content] == [20] * places
+    assert grown.bytes < 6 * len(body)
 
 
 class _Flood:

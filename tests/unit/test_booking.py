@@ -16,6 +16,8 @@ from tests.support.world import ENDPOINT, PLAN, VOID, World, call, play
 MICRO = 1_000_000  # pico-USD
 TOKEN = 1_000  # nano-USD
 LONGEST = 20_000
+ROOMY = DEFAULT_OUTPUT_HOLD_TOKENS + 2 * (LONGEST - DEFAULT_OUTPUT_HOLD_TOKENS)
+"""Credit of which one longest answer leaves half, beside its hold."""
 SLOW = FaultPlan(latency_s=(5.0, 5.0))
 
 
@@ -32,28 +34,32 @@ def asked(max_tokens: int | None = None) -> Call:
 
 
 @pytest.mark.parametrize(
-    ("credit", "max_tokens", "cap"),
+    ("streamed", "credit", "max_tokens", "cap"),
     [
-        (LONGEST, None, None),
-        (LONGEST - 1, None, DEFAULT_OUTPUT_HOLD_TOKENS),
-        (DEFAULT_OUTPUT_HOLD_TOKENS, None, DEFAULT_OUTPUT_HOLD_TOKENS),
-        (500, 500, None),
-        (LONGEST, LONGEST, None),
+        (True, LONGEST, None, None),
+        (True, LONGEST - 1, None, DEFAULT_OUTPUT_HOLD_TOKENS),
+        (False, ROOMY, None, None),
+        (False, ROOMY - 1, None, DEFAULT_OUTPUT_HOLD_TOKENS),
+        *((streamed, DEFAULT_OUTPUT_HOLD_TOKENS, None, DEFAULT_OUTPUT_HOLD_TOKENS) for streamed in (False, True)),
+        *((streamed, 500, 500, None) for streamed in (False, True)),
+        *((streamed, LONGEST, LONGEST, None) for streamed in (False, True)),
     ],
 )
-def test_an_answer_is_bounded_where_the_money_is(credit: int, max_tokens: int | None, cap: int | None) -> None:
+def test_an_answer_is_bounded_where_the_money_is(streamed: bool, credit: int, max_tokens: int | None, cap: int | None) -> None:
     """An answer would be cut in the middle, or one be shortened that could be paid."""
 
     async def scenario(world: World) -> None:
         await world.credit(credit * TOKEN)
-        holding = await world.ledger.begin(asked(max_tokens), planned())
+        holding = await world.ledger.begin(msgspec.structs.replace(asked(max_tokens), streamed=streamed), planned())
+        open_ended = max_tokens is None and cap is None
         assert holding.output_cap == cap
         assert holding.output_tokens == (max_tokens or DEFAULT_OUTPUT_HOLD_TOKENS)
-        assert holding.may_outgrow is (max_tokens is None and cap is None)
+        assert holding.may_outgrow is (streamed and open_ended)
         assert holding.error is None
         hold = await holding.ready()
         assert holding.generation_id == hold.generation.id
-        assert hold.generation.hold_nanousd == holding.output_tokens * TOKEN
+        held_tokens = LONGEST if open_ended and not streamed else holding.output_tokens
+        assert hold.generation.hold_nanousd == held_tokens * TOKEN
         await world.ledger.settle(hold, VOID)
 
     play(scenario)

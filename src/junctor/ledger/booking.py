@@ -3,6 +3,14 @@
 A call whose lease is closed by someone else, or comes to its end before the slot is numbered, books anew: its caller does not
 notice. Whatever fails, what was booked goes back, except where a slot may have been written: then the lease is closed by a look
 at all its slots, and what they do not cost goes back with it.
+
+A whole answer of which nobody said how long it may get cannot have more held as it grows. It has as much set aside as it can
+cost where that leaves most of the money to the holds of other calls (sizing.py); else its provider is asked for no more than is
+held. So its lease covers what it costs, and its windows do, however many are under way at however many instances. Two kinds are
+not covered for certain: the answer of a provider that gives more than it was asked for; and a call that was sent while its slot
+was being written, whose lease somebody closes just then, where the next one has no more than its hold. Each can be undercharged
+by what lies between its hold and the longest answer; that is counted. The price is money that lies in leases while such calls
+last: where little is left, other calls may be refused for it, and are told that it is leased.
 """
 
 import asyncio
@@ -60,9 +68,17 @@ class Bookings:
         scope = self._scopes.known(call.caller, now_s, free_of_charge=amount == 0)
         if scope is not None:
             holding.scope = scope
-            holding.held = scope.room_at_hand(amount, at_ms, now_s)
-            if holding.held is not None and ceiling.open_nanousd > amount:
-                holding.output_cap = self._output_cap(holding, at_ms, now_s)
+            if ceiling.open_nanousd == amount:
+                holding.held = scope.room_at_hand(amount, at_ms, now_s)
+            elif not call.streamed:
+                self._ask(holding, at_ms, now_s)
+                holding.held = scope.room_at_hand(holding.amount_nanousd, at_ms, now_s)
+                if holding.held is not None:
+                    scope.beyond_nanousd += holding.beyond_nanousd
+            else:
+                holding.held = scope.room_at_hand(amount, at_ms, now_s)
+                if holding.held is not None:
+                    holding.output_cap = self._output_cap(holding, at_ms, now_s)
         return holding
 
     async def book(self, holding: Holding) -> None:
@@ -74,13 +90,16 @@ class Bookings:
             RequestIdReusedError, RequestInProgressError, RequestCompletedError: so too, but the request is known.
             LedgerUnavailableError: the store does not answer.
         """
-        call, free_of_charge = holding.call, holding.amount_nanousd == 0
+        call, clock = holding.call, self._tools.clock
         async with asyncio.timeout_at(call.deadline_at):
-            scope = self._scopes.known(call.caller, self._tools.clock.monotonic_s(), free_of_charge=free_of_charge)
+            free_of_charge = holding.ceiling.hold_nanousd == 0
+            scope = self._scopes.known(call.caller, clock.monotonic_s(), free_of_charge=free_of_charge)
             holding.scope = scope or await self._read(call)
+            if not call.streamed:
+                self._ask(holding, clock.now_ms(), clock.monotonic_s())
             await self._with_room(holding)
-        clock = self._tools.clock
-        holding.output_cap = self._output_cap(holding, clock.now_ms(), clock.monotonic_s())
+        if call.streamed:
+            holding.output_cap = self._output_cap(holding, clock.now_ms(), clock.monotonic_s())
 
     async def _read(self, call: Call) -> Scope:
         try:
@@ -98,15 +117,35 @@ class Bookings:
             raise
 
     async def _room(self, holding: Holding) -> HeldLease:
-        """Find room for what a call may cost. Raises JunctorError."""
-        found = await holding.scope.room(holding.amount_nanousd)
+        """Find room for what a call may cost, or for its hold if there is not so much. Raises JunctorError."""
+        scope, hold = holding.scope, holding.ceiling.hold_nanousd
+        found = await scope.room(holding.amount_nanousd, hold)
+        if isinstance(found, Shortfall) and holding.beyond_nanousd:
+            holding.narrow()
+            found = await scope.room(hold, hold)
         if isinstance(found, Shortfall):
             raise _refusal(holding, found)
         holding.held = found
+        scope.beyond_nanousd += holding.beyond_nanousd
         return found
 
+    def _ask(self, holding: Holding, now_ms: int, now_s: float) -> None:
+        """Decide how long a whole answer may get that nobody bounded, and so how much to set aside for it."""
+        ceiling, scope = holding.ceiling, holding.scope
+        more = ceiling.open_nanousd - ceiling.hold_nanousd
+        if more <= 0:
+            return
+        left = self._scopes.left(scope, holding.call.caller, now_ms, now_s) - ceiling.hold_nanousd
+        if scope.spares(more, left, now_s):
+            holding.widen()
+        else:
+            holding.narrow()
+
     def _output_cap(self, holding: Holding, now_ms: int, now_s: float) -> int | None:
-        """Return the most output tokens to ask a provider for, None if the money covers as many as an endpoint allows."""
+        """Return the most output tokens of a stream to ask a provider for, None if the money covers what an endpoint allows.
+
+        It has more held as it grows, or ends: nothing is set aside for that.
+        """
         more = holding.ceiling.open_nanousd - holding.ceiling.hold_nanousd
         if more <= 0:
             return None
@@ -152,6 +191,7 @@ class Bookings:
         held, holding.held = holding.held, None
         if held is None:
             return None
+        holding.scope.beyond_nanousd -= holding.beyond_nanousd
         held.release(holding.amount_nanousd, cost)
         return None if held.calls else self._scopes.ended(holding.scope, held)
 
@@ -159,6 +199,7 @@ class Bookings:
         """Count a call as ended of whose slot it is not known how it is: what is set aside for it stays with the lease."""
         held, holding.held = holding.held, None
         if held is not None:
+            holding.scope.beyond_nanousd -= holding.beyond_nanousd
             held.lose()
             self._scopes.ended(holding.scope, held)
 

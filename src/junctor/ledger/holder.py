@@ -23,7 +23,7 @@ class HeldLease:
 
     `lease` is replaced when it grows. `spent_nanousd` is what its ended slots cost. `calls` counts those that have reserved and
     not yet ended. `certain` tells whether it is known how every slot of it ended; if not, only a look at all of them tells its
-    total.
+    total. `headroom_nanousd` is what the tightest of its windows had left a few seconds ago, None if nobody has looked yet.
     """
 
     def __init__(self, lease: Lease) -> None:
@@ -32,6 +32,7 @@ class HeldLease:
         self.certain = True
         self.spent_nanousd: NanoUsd = 0
         self.calls = 0
+        self.headroom_nanousd: NanoUsd | None = None
         self._reserved_nanousd: NanoUsd = 0
         self._next = 0
         self._unacknowledged: dict[int, None] = {}

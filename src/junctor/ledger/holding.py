@@ -21,6 +21,8 @@ from junctor.ports.table import Key
 class Holding:
     """What is set aside for a call that began at `at_ms`: how much, and where. `held` is None once that has gone back.
 
+    `beyond_nanousd`: how much of it is beyond the hold of an answer that nobody bounded, so that it is for as much as the
+    endpoints allow.
     `output_cap`: the most output tokens of each answer to ask a provider for, as the organisation's money might not cover more;
     None where it covers all that may come. `scope` is there once the account is known. `generation` is the one whose slot is
     being written, at `key`. `hold` is what is held, None before that is durable, and `error` why there will be no hold;
@@ -31,6 +33,7 @@ class Holding:
         "_waiting",
         "amount_nanousd",
         "at_ms",
+        "beyond_nanousd",
         "call",
         "ceiling",
         "error",
@@ -55,6 +58,7 @@ class Holding:
         self.at_ms = at_ms
         self.held: HeldLease | None = None
         self.amount_nanousd = ceiling.hold_nanousd
+        self.beyond_nanousd: NanoUsd = 0
         self.output_cap: int | None = None
         self.hold: Hold | None = None
         self.error: BaseException | None = None
@@ -63,13 +67,13 @@ class Holding:
 
     @property
     def output_tokens(self) -> int:
-        """The output tokens of each answer for which money is held."""
+        """The output tokens of each answer for which money is held, at least."""
         return self.ceiling.output_tokens
 
     @property
     def may_outgrow(self) -> bool:
         """Whether an answer may come to cost more than is held for it."""
-        return self.output_cap is None and self.ceiling.open_nanousd > self.ceiling.hold_nanousd
+        return self.output_cap is None and self.ceiling.open_nanousd > self.amount_nanousd
 
     @property
     def generation_id(self) -> str:
@@ -106,6 +110,18 @@ class Holding:
             _wake(woken)
         if self.on_failure is not None:
             self.on_failure()
+
+    def widen(self) -> None:
+        """Let the answer get as long as the endpoints allow, and need as much: before anything is set aside."""
+        self.output_cap = None
+        self.amount_nanousd = self.ceiling.open_nanousd
+        self.beyond_nanousd = self.ceiling.open_nanousd - self.ceiling.hold_nanousd
+
+    def narrow(self) -> None:
+        """Let the answer get as long as its hold covers, and need no more than that: before anything is set aside."""
+        self.output_cap = self.ceiling.output_tokens
+        self.amount_nanousd = self.ceiling.hold_nanousd
+        self.beyond_nanousd = 0
 
     async def more(self, amount: NanoUsd) -> bool:
         """Set more aside, if there is more. Raises LedgerUnavailableError."""

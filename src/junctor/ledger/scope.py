@@ -62,9 +62,13 @@ class World(Struct, frozen=True):
 
 
 class _Waiting(Struct, frozen=True):
-    """A call in the queue: it needs an amount, in `held` if that is given, which it has a part of, else anywhere."""
+    """A call in the queue: it needs an amount, in `held` if that is given, which it has a part of, else anywhere.
+
+    `unit` is what such a call takes at least.
+    """
 
     amount: NanoUsd
+    unit: NanoUsd
     held: HeldLease | None
     future: "asyncio.Future[HeldLease | Shortfall]"
 
@@ -72,8 +76,8 @@ class _Waiting(Struct, frozen=True):
 class Scope:
     """The lease of one scope at this instance. `current` is the one to reserve from, None while there is none.
 
-    `traffic` is how much the scope is used of late. `limits` None: the scope of what costs nothing, whose leases have no amount
-    and no window.
+    `traffic` is how much the scope is used of late. `beyond_nanousd` is what whole answers under way have set aside beyond
+    their holds: kept by who books. `limits` None: the scope of what costs nothing, whose leases have no amount and no window.
     """
 
     def __init__(self, world: World, account: str, limits: tuple[Limit, ...] | None) -> None:
@@ -84,6 +88,7 @@ class Scope:
         self.account = account
         self.name = " ".join((account, *(limit.id for limit in limits or ())))
         self.current: HeldLease | None = None
+        self.beyond_nanousd: NanoUsd = 0
         self._sizing = Sizing(world.tools.clock, world.tools.dice)
         self.traffic = self._sizing.traffic
         self._refused: tuple[Shortfall, NanoUsd, float] | None = None
@@ -123,6 +128,10 @@ class Scope:
             return False
         return self._sizing.hoards(self.current, standing.available(self._clock.now_ms()))
 
+    def spares(self, more: NanoUsd, left: NanoUsd, now_s: float) -> bool:
+        """Tell whether so much more than its hold is to be set aside for a whole answer, of what is left beside the hold."""
+        return self._limits is not None and self._sizing.spares(more, self.beyond_nanousd, left, now_s)
+
     def room_at_hand(self, amount: NanoUsd, now_ms: int, now_s: float) -> HeldLease | None:
         """Reserve an amount for a new call if there is room without waiting; now is so by both clocks."""
         current = self.current
@@ -131,14 +140,14 @@ class Scope:
         self.traffic.called(now_s)
         return current
 
-    async def room(self, amount: NanoUsd) -> HeldLease | Shortfall:
-        """Reserve an amount for a new call. Raises LedgerUnavailableError."""
+    async def room(self, amount: NanoUsd, unit: NanoUsd) -> HeldLease | Shortfall:
+        """Reserve an amount for a new call that takes a unit at least. Raises LedgerUnavailableError."""
         now_s = self._clock.monotonic_s()
         found = self.room_at_hand(amount, self._clock.now_ms(), now_s)
         if found is not None:
             return found
         self.traffic.called(now_s)
-        return await self._wait(amount, None)
+        return await self._wait(amount, unit, None)
 
     async def more_room(self, held: HeldLease, amount: NanoUsd) -> bool:
         """Reserve more for a call that has reserved in a lease. Raises LedgerUnavailableError."""
@@ -146,7 +155,7 @@ class Scope:
             return True
         if self.free_of_charge or not held.certain:
             return False
-        return isinstance(await self._wait(amount, held), HeldLease)
+        return isinstance(await self._wait(amount, amount, held), HeldLease)
 
     def retire(self) -> None:
         """Let no call reserve from the current lease any more."""
@@ -154,8 +163,8 @@ class Scope:
         if held is not None:
             self._world.retire(held)
 
-    async def _wait(self, amount: NanoUsd, held: HeldLease | None) -> HeldLease | Shortfall:
-        waiting = _Waiting(amount, held, asyncio.get_running_loop().create_future())
+    async def _wait(self, amount: NanoUsd, unit: NanoUsd, held: HeldLease | None) -> HeldLease | Shortfall:
+        waiting = _Waiting(amount, unit, held, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         if self._serving is None:
             self._serving = self._world.spawn(self._serve())
@@ -262,7 +271,7 @@ class Scope:
         growing = self._usable() if waiting.held is None else waiting.held
         if growing is not None:
             return await self._grow(growing, waiting, standing, modest=modest)
-        return await self._acquire(waiting.amount, standing, standing.in_force(self._limits), modest=modest)
+        return await self._acquire(waiting, standing, standing.in_force(self._limits), modest=modest)
 
     async def _grow(self, held: HeldLease, waiting: _Waiting, standing: Standing, *, modest: bool) -> Shortfall | None:
         needed = waiting.amount - held.free_nanousd
@@ -271,8 +280,8 @@ class Scope:
         now_ms, until_ms = self._clock.now_ms(), held.lease.until_ms
         lasting = [purse for purse in standing.usable(now_ms) if purse.expires_at_ms is None or until_ms <= purse.expires_at_ms]
         modest = modest or held is not self.current
-        crowd = max(self._queued(), held.reserved_nanousd)
-        legs = self._sizing.legs(lasting, needed, waiting.amount, crowd=crowd, modest=modest)
+        crowd = max(self._queued(), held.reserved_nanousd - self.beyond_nanousd // 2)  # hardly any answer needs what is beyond
+        legs = self._sizing.legs(lasting, needed, waiting.unit, crowd=crowd, modest=modest)
         if legs is None or len(merge_legs(held.lease.legs, legs)) > LEGS_MAX:
             short = await self._short_of_credits(standing, needed, held)
             if short is None and waiting.held is None:
@@ -288,10 +297,12 @@ class Scope:
             return None
         return await self._short(answer, needed, held)
 
-    async def _acquire(self, amount: NanoUsd, standing: Standing, limits: Sequence[Limit], *, modest: bool) -> Shortfall | None:
-        table, dice, now_ms = self._tools.table, self._tools.dice, self._clock.now_ms()
+    async def _acquire(
+        self, waiting: _Waiting, standing: Standing, limits: Sequence[Limit], *, modest: bool
+    ) -> Shortfall | None:
+        table, dice, now_ms, amount = self._tools.table, self._tools.dice, self._clock.now_ms(), waiting.amount
         purses, old = standing.usable(now_ms), self._renewable()
-        legs = self._sizing.legs(purses, amount, amount, crowd=self._queued(), modest=modest)
+        legs = self._sizing.legs(purses, amount, waiting.unit, crowd=self._queued(), modest=modest)
         if legs is None:
             if old is not None:
                 self._world.retire(old)

@@ -77,6 +77,22 @@ class Scopes:
         standing = self._standings.known(account, now_s=now_s)
         return standing.available(now_ms) if standing else 0
 
+    def left(self, scope: Scope, caller: Caller, now_ms: int, now_s: float) -> NanoUsd:
+        """Return how much a caller's calls may still hold by his account and the limits that he is under, as far as is known.
+
+        What a window has left is known once somebody has looked at the lease; until then its limit is all that binds.
+        """
+        standing, current = self._standings.known(caller.account, now_s=now_s), scope.current
+        if standing is None:
+            return 0
+        free = current.free_nanousd if current else 0
+        left = standing.available(now_ms) + free
+        if standing.limits:
+            left = min([left, *(limit.limit_nanousd for limit in standing.limits_of(caller))])
+            if current is not None and current.headroom_nanousd is not None:
+                left = min(left, current.headroom_nanousd + free)
+        return left
+
     def ended(self, scope: Scope, held: HeldLease) -> "asyncio.Task[None] | None":
         """Take note that a call in a lease has ended; if the lease is closed for that, return the task that closes it."""
         if held.calls:
@@ -179,6 +195,8 @@ class Scopes:
             held = scope.current
             if held is None:
                 continue
+            left = [windows[name].headroom_nanousd for name in held.lease.windows if name in windows]
+            held.headroom_nanousd = min(left, default=None)
             if scope.bound_otherwise(standing) or scope.hoards(standing) or not overdrawn.isdisjoint(held.lease.windows):
                 scope.retire()
         self._watch(standing.account, standing.purses, tuple(windows.values()))

@@ -3,7 +3,8 @@
 A lease grows by a few seconds of what the scope spends, or by what is set aside already, so that it reaches any number of calls
 under way in few steps; by one call at least, and at most by an eighth of what is left. A quiet scope takes what its call needs.
 So does one that was refused of late, or whose account has less than eight calls left: there everything goes back as soon as no
-call is under way, so that others find it. It decides nothing about whether money is there.
+call is under way, so that others find it. A whole answer of which nobody said how long it may get has as much set aside as it
+can cost, where that leaves most of the money to others. It decides nothing about whether money is there.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from junctor.ports.ambient import Clock, Dice
 
 TRAFFIC_S = 5.0
 PURSE_SHARE = 8
+LONG_SHARE, ALONE_SHARE = 8, 2
+"""Which part of what is left a scope sets aside for whole answers beyond their holds: for all under way, and for one alone."""
 PINCHED_S = 5.0
 """For how long after a refusal no more is taken than calls need, and nothing is kept that no call is under way in."""
 
@@ -36,6 +39,15 @@ class Sizing:
         """Note that money or headroom was short."""
         self._pinched_until_s = self._clock.monotonic_s() + PINCHED_S
 
+    def spares(self, more: NanoUsd, beyond: NanoUsd, left: NanoUsd, now_s: float) -> bool:
+        """Tell whether so much more than its hold is to be set aside for a whole answer: not soon after a refusal.
+
+        `beyond` is what is set aside so already, `left` what the holds of other calls are taken from as well.
+        """
+        if now_s < self._pinched_until_s:
+            return False
+        return (beyond + more) * LONG_SHARE <= left or (not beyond and more * ALONE_SHARE <= left)
+
     @property
     def keeps(self) -> bool:
         """Whether a lease is worth keeping that no call is under way in."""
@@ -52,7 +64,7 @@ class Sizing:
     ) -> tuple[Leg, ...] | None:
         """Choose where to take at least what is needed from; None if there is not so much.
 
-        `unit` is what the call needs that waits first, `crowd` what all need that wait, or is set aside for those under way. No
+        `unit` is what the call that waits first holds, `crowd` what all need that wait, or is set aside for those under way. No
         more than needed is taken if `modest`.
         """
         now_s = self._clock.monotonic_s()

@@ -44,9 +44,9 @@ class File(Struct, frozen=True, omit_defaults=True):
 
 
 class ContentPart(Struct, frozen=True, omit_defaults=True):
-    """One piece of a message, told apart by `type`: text, image_url, input_audio, file, and Mistral's thinking.
+    """One piece of a message, told apart by `type`: text, image_url, input_audio, file.
 
-    The pieces of a thinking are text themselves.
+    In answers also Mistral's thinking and Databricks' reasoning: the pieces of one and of the other's summary are text.
     """
 
     type: str
@@ -56,6 +56,7 @@ class ContentPart(Struct, frozen=True, omit_defaults=True):
     file: File | None = None
     thinking: "str | list[ContentPart] | None" = None
     cache_control: CacheControl | None = None
+    summary: "list[ContentPart] | None" = None
 
 
 class FunctionCall(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -276,39 +277,36 @@ class GroqExtension(Struct, frozen=True, omit_defaults=True):
     usage: Usage | None = None
 
 
-class TopLogprob(Struct, frozen=True, omit_defaults=True):
-    """A token and the logarithm of its probability; `bytes` are its UTF-8."""
+class TopLogprob(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A token and the logarithm of its probability; `bytes` are its UTF-8. SGLang writes minus infinity as null."""
 
     token: str
-    logprob: float
+    logprob: float | None
     bytes: list[int] | None = None
 
 
-class TokenLogprob(TopLogprob, frozen=True, omit_defaults=True):
-    """The token of a place, with the likeliest ones for it."""
+class TokenLogprob(TopLogprob, frozen=True, omit_defaults=True, gc=False):
+    """The token of a place; `top_logprobs` is a list of the likeliest ones for it, or null."""
 
-    top_logprobs: list[TopLogprob] | None = None
+    top_logprobs: Raw | UnsetType = UNSET
 
 
-class Logprobs(Struct, frozen=True, omit_defaults=True):
-    """The likelihood of an answer's tokens."""
+class Logprobs(Struct, frozen=True, omit_defaults=True, gc=False):
+    """The likelihood of an answer's tokens. The likeliest ones of a place are unpacked place by place, as they are so many."""
 
     content: list[TokenLogprob] | None = None
     refusal: list[TokenLogprob] | None = None
 
 
 class Choice(Struct, frozen=True, omit_defaults=True, gc=False):
-    """One answer, or in a chunk a `delta` of it. `native_finish_reason` and `error` are OpenRouter's.
-
-    `logprobs` are Logprobs at OpenAI, and other things elsewhere.
-    """
+    """One answer, or in a chunk a `delta` of it. `native_finish_reason` and `error` are OpenRouter's."""
 
     index: ChoiceIndex | None = None
     message: ChatMessage | None = None
     delta: ChatMessage | None = None
     finish_reason: str | None = None
     native_finish_reason: str | None = None
-    logprobs: object = None
+    logprobs: Logprobs | None = None
     error: object = None
 
 

@@ -54,8 +54,8 @@ class Dialect(Protocol):
     def encode(self, endpoint: Endpoint, spec: CompletionSpec, quirks: Quirks, *, stream: bool) -> Encoded:
         """Write the request body."""
 
-    def decode(self, body: bytes) -> Completion | Failure:
-        """Read a whole answer of status 200."""
+    def decode(self, body: bytes, *, logprobs: bool = False) -> Completion | Failure:
+        """Read a whole answer of status 200; `logprobs` says whether they were asked for, so that there may be very many."""
 
     def decoder(self) -> StreamDecoder:
         """Begin to read a streamed answer of status 200."""

@@ -35,6 +35,9 @@ _REFUSAL_S = 1.0
 _WHOLE_BYTES = 64 * 1024
 """How much of an answer that is no stream is kept in order to read an error in it."""
 
+_THREAD_BYTES = 1024 * 1024
+"""A whole answer above this length is decoded beside the event loop, which one full of log probabilities would hold up."""
+
 _Bound: TypeAlias = "tuple[float, FailureKind]"
 """An instant of the event loop's clock, and what its passing stands for."""
 
@@ -88,7 +91,11 @@ class Gateway:
                 text = await response.whole(by)
         except TransportError as error:
             return classify(error, FailureKind.DEADLINE)
-        answer = exchange.dialect.decode(text)
+        decode, logprobs = exchange.dialect.decode, bool(spec.logprobs)
+        if len(text) > _THREAD_BYTES:
+            answer = await asyncio.to_thread(decode, text, logprobs=logprobs)
+        else:
+            answer = decode(text, logprobs=logprobs)
         if isinstance(answer, Failure):
             return exchange.fail(answer)
         return msgspec.structs.replace(answer, time_to_first_token_s=first_s, dropped=exchange.encoded.dropped)

@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from junctor.adapters.providers.dialects.openai_chat import reading
+from junctor.adapters.providers.dialects.openai_chat.mending import mended
 from junctor.adapters.providers.refusals import error_inside, malformed
 from junctor.domain.completion import Choice, Completion, Message, Role, TextPart, ToolCall
 from junctor.domain.routing import Failure
@@ -22,13 +23,19 @@ _TEXT_ONLY: Final = astuple(_NOTHING)[2:]
 _SILENCE: Final = Message(Role.ASSISTANT)
 
 
-def decode(body: bytes) -> Completion | Failure:
-    """Read the body of a whole answer of status 200."""
-    if reading.is_dense(body):
-        return malformed("the answer has too many parts")
+def decode(body: bytes, *, logprobs: bool = False) -> Completion | Failure:
+    """Read the body of a whole answer of status 200.
+
+    `logprobs` says that they were asked for: without that a dense body is read without them.
+    """
+    answer: wire.ChatCompletion | None
     try:
-        answer = _DECODER.decode(body)
+        answer = mended(body, logprobs=logprobs) if reading.is_dense(body) else _DECODER.decode(body)
+    except msgspec.ValidationError:
+        answer = mended(body)
     except (ValueError, RecursionError):
+        answer = None
+    if answer is None:
         return malformed("the answer is not a chat completion")
     if reading.is_crowded(answer):
         return malformed("the answer has too many parts")
@@ -43,7 +50,7 @@ def _completion(answer: wire.ChatCompletion) -> Completion | Failure:
     whole = False
     for position, choice in enumerate(answer.choices or ()):
         message = _message(choice.message or _NOTHING, call_ids)
-        native = choice.finish_reason
+        native = None if choice.finish_reason == reading.NO_REASON else choice.finish_reason
         whole = whole or bool(native) or message != _SILENCE
         choices.append(
             Choice(

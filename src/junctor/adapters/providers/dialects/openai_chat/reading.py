@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 
 from junctor.domain.completion import (
     Annotation,
@@ -30,7 +31,7 @@ PIECES_MAX: Final = 1_024
 
 _DENSE_BYTES: Final = 4 * 1024 * 1024
 _COMMAS_MAX: Final = 2_000_000
-"""A body above this length may not have more commas, as each may stand between two values that cost far more than it."""
+"""A body above this length with more commas is read with care, as each may stand between two values that cost far more."""
 _WHOLE_MAX: Final = 2**53
 """The largest whole number of JSON that is exact everywhere."""
 
@@ -45,9 +46,18 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
+NO_REASON: Final = "null"
+"""Some hosts write null as text where there is no reason to stop yet.
+
+https://github.com/PowerShell/AIShell/issues/350, https://github.com/Ai00-X/ai00_server/issues/90.
+"""
+TEXTS: Final = frozenset({"text", "output_text"})
 _SILENCE: Final = wire.Speech()
 _NO_DETAILS: Final = wire.CompletionTokensDetails()
 _ANNOTATION: Final = msgspec.json.Decoder(wire.Annotation)
+_LIKELIEST: Final = msgspec.json.Decoder(list[wire.TopLogprob] | None)
+_IMPOSSIBLE: Final = -9999.0
+"""What OpenAI and vLLM write for a token that could not stand there, as JSON has no infinity."""
 
 
 def finish_reason(native: str | None, *, calls_tools: bool) -> FinishReason:
@@ -100,7 +110,7 @@ def usage_of(answer: wire.ChatCompletion) -> Usage | None:
 
 
 def is_dense(body: bytes) -> bool:
-    """Say whether a body may hold so much that decoding it takes many times its length. Long answers are long texts."""
+    """Say whether a body may hold so much that decoding it at once takes many times its length."""
     return len(body) > _DENSE_BYTES and body.count(b",") > _COMMAS_MAX
 
 
@@ -132,14 +142,14 @@ def error_of(answer: wire.ChatCompletion) -> object:
 def texts(message: wire.ChatMessage) -> tuple[str, str]:
     """Return the content and the reasoning of a message or delta, each empty if there is none.
 
-    Reasoning stands in a field of either name, or as thinking among the content parts (Mistral).
+    Reasoning stands in a field of either name, or as thinking (Mistral) or reasoning (Databricks) among the content parts.
     """
     reasoning = message.reasoning or message.reasoning_content or ""
     content = message.content
     if content is None or isinstance(content, str):
         return content or "", reasoning
     thoughts = "".join(_thought(part) for part in content)
-    return "".join(part.text or "" for part in content if part.type == "text"), reasoning or thoughts
+    return "".join(part.text or "" for part in content if part.type in TEXTS), reasoning or thoughts
 
 
 def details(message: wire.ChatMessage) -> tuple[str, ...]:
@@ -165,15 +175,14 @@ def speech(message: wire.ChatMessage) -> Speech | None:
     return Speech(heard.id, heard.data, heard.transcript, _whole(heard.expires_at))
 
 
-def logprobs(given: object) -> Logprobs | None:
+def logprobs(told: wire.Logprobs) -> Logprobs | None:
     """Return how likely the tokens of an answer or delta were, None where it is not told as OpenAI tells it."""
-    try:
-        told = msgspec.convert(given, wire.Logprobs)
-    except (ValueError, RecursionError):
-        return None
     if not (told.content or told.refusal):
         return None  # as OpenAI's pieces without a token have it
-    return Logprobs(tuple(map(_token, told.content or ())), tuple(map(_token, told.refusal or ())))
+    try:
+        return Logprobs(tuple(map(_token, told.content or ())), tuple(map(_token, told.refusal or ())))
+    except (ValueError, RecursionError):
+        return None
 
 
 def minted_id(number: int, answer_id: str | None) -> str:
@@ -186,9 +195,8 @@ def minted_id(number: int, answer_id: str | None) -> str:
 
 def _thought(part: wire.ContentPart) -> str:
     """Return the text of a thinking part."""
-    if part.type != "thinking" or not part.thinking:
-        return ""
-    return part.thinking if isinstance(part.thinking, str) else "".join(piece.text or "" for piece in part.thinking)
+    thought = part.thinking if part.type == "thinking" else part.summary or part.text if part.type == "reasoning" else None
+    return "".join(piece.text or "" for piece in thought) if isinstance(thought, list) else thought or ""
 
 
 def _annotation(remark: msgspec.Raw) -> Annotation:
@@ -208,8 +216,13 @@ def _whole(number: float | None) -> int | None:
 
 def _token(token: wire.TokenLogprob) -> TokenLogprob:
     """Read one token and those that could have stood there."""
-    top = tuple(TopLogprob(other.token, other.logprob, _utf8(other.bytes)) for other in token.top_logprobs or ())
-    return TokenLogprob(token.token, token.logprob, _utf8(token.bytes), top)
+    likeliest = None if token.top_logprobs is UNSET else _LIKELIEST.decode(token.top_logprobs)
+    top = tuple(TopLogprob(other.token, _logarithm(other), _utf8(other.bytes)) for other in likeliest) if likeliest else ()
+    return TokenLogprob(token.token, _logarithm(token), _utf8(token.bytes), top)
+
+
+def _logarithm(token: wire.TopLogprob) -> float:
+    return _IMPOSSIBLE if token.logprob is None else token.logprob
 
 
 def _utf8(numbers: list[int] | None) -> bytes | None:

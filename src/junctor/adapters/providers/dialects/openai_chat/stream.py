@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from junctor.adapters.providers.dialects.openai_chat import reading
+from junctor.adapters.providers.dialects.openai_chat.mending import mended
 from junctor.adapters.providers.refusals import error_inside, malformed
 from junctor.adapters.providers.sse import SseParser
 from junctor.domain.completion import ChoiceEnd, Delta, StreamEnd, ToolCallFragment, Usage
@@ -110,7 +111,7 @@ class ChatStreamDecoder:
             if self._calls_begun > reading.PIECES_MAX:
                 return malformed("the answer calls too many tools", committed=self._committed)
             may_err = may_err or choice.error or choice.finish_reason
-            if choice.finish_reason:
+            if choice.finish_reason and choice.finish_reason != reading.NO_REASON:
                 answer = self._answer(index)
                 answer.finish_reason = choice.finish_reason
                 answer.native_finish_reason = choice.native_finish_reason or choice.finish_reason
@@ -192,6 +193,8 @@ def _read(event: bytes) -> wire.ChatCompletion | None:
     """Return the chunk that an event holds, None if it is none, or one that no model would send."""
     try:
         chunk = _DECODER.decode(event)
+    except msgspec.ValidationError:
+        return mended(event)
     except (ValueError, RecursionError):
         return None
     # What is too short for so many pieces need not be looked through.
