@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -231,6 +232,31 @@ async def test_long_answers_are_read_beside_the_event_loop(text: str, *, asked: 
     assert isinstance(answer, Completion)
     assert answer.choices[0].message.parts == (TextPart(text),)
     assert dialect.readings == [(text == "Hello.", bool(asked))]
+
+
+class SlowDialect(OpenAIChat):
+    """A dialect that takes its time, and notes how many answers it reads at once."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def decode(self, body: bytes, *, logprobs: bool = False) -> Completion | Failure:
+        """Note, wait and read."""
+        self.now += 1
+        self.most = max(self.most, self.now)
+        time.sleep(0.05)
+        self.now -= 1
+        return super().decode(body, logprobs=logprobs)
+
+
+async def test_long_answers_are_read_one_after_another() -> None:
+    """A few of them at once would keep the event loop from its turns, and host names from being looked up."""
+    dialect = SlowDialect()
+    async with ScriptedUpstream(chat_answer("x" * (1 << 20))) as upstream, gateway(dialect=dialect) as gate:
+        asked = (gate.complete(candidate(upstream.base_url), SPEC, TIMERS) for _ in range(3))
+        answers = await asyncio.gather(*asked)
+    assert all(isinstance(answer, Completion) for answer in answers)
+    assert dialect.most == 1
 
 
 class BrokenDialect:

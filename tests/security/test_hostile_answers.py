@@ -10,7 +10,7 @@ import pytest
 
 from junctor.adapters.net.face import Transport
 from junctor.adapters.providers import refusals, registry
-from junctor.adapters.providers.dialects.openai_chat import OpenAIChat
+from junctor.adapters.providers.dialects.openai_chat import OpenAIChat, mending
 from junctor.adapters.providers.dialects.openai_chat.reading import PIECES_MAX
 from junctor.adapters.providers.gateway import Gateway
 from junctor.domain.completion import Completion, Delta
@@ -67,6 +67,23 @@ def test_a_body_of_trifles_is_not_unpacked(frame: tuple[bytes, bytes, bytes]) ->
     assert isinstance(answer, Failure)
     assert answer.kind is FailureKind.MALFORMED
     assert grown.bytes < MEMORY_MAX
+
+
+def test_parts_within_parts_are_not_gone_through_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a few megabytes are read hundreds of times, and the event loop stands still for a second at each such event."""
+    opened, open_one = [0], mending._open
+
+    def counting(given: msgspec.Raw | bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
+        opened[0] += len(given)
+        return open_one(given, kind)
+
+    monkeypatch.setattr(mending, "_open", counting)
+    content = json.dumps("x" * 10_000)
+    for _ in range(100):
+        content = f'[{{"type":"thinking","thinking":{content}}}]'
+    body = f'{{"id":1,"choices":[{{"delta":{{"content":{content}}}}}]}}'.encode()
+    OpenAIChat().decode(body)
+    assert 0 < opened[0] < 8 * len(body)
 
 
 TOKEN = b'{"token":"","logprob":0}'

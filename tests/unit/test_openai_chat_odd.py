@@ -92,7 +92,18 @@ PARTS: list[tuple[object, str, str | None]] = [
         "A",
         "hm",
     ),
+    (
+        [
+            {"type": "reasoning", "summary": ["h", {"type": "summary_text", "text": "m"}]},
+            {"type": "text", "text": "A"},
+            {"type": "image_url", "image_url": 1},
+        ],
+        "A",
+        "hm",
+    ),
     ({"type": "text", "text": "A"}, "A", None),
+    ([{"type": "", "text": "A"}], "A", None),
+    ([{"type": "", "text": "A"}, {"type": "image_url", "image_url": 1}], "A", None),
 ]
 
 
@@ -154,6 +165,34 @@ def test_usage(usage: object, read: Usage | None) -> None:
     assert whole({"content": "A"}, usage=usage).usage == read
     assert whole({"content": "A"}, x_groq={"usage": usage}).usage == read
     assert streamed(chunk({"content": "A"}), {"choices": [], "usage": usage})[1].usage == read
+
+
+def test_a_delta_where_the_message_should_be() -> None:
+    """An answer in the form of a stream's one chunk would be handed on and charged as one in which nothing was said."""
+    calls = [{"function": {"name": "f", "arguments": "{}"}}]
+    decoded = OpenAIChat().decode(json.dumps(chunk({"content": "A", "tool_calls": calls}, {"finish_reason": "stop"})).encode())
+    assert isinstance(decoded, Completion)
+    assert decoded.choices[0].message.parts == (TextPart("A"),)
+    assert [call.name for call in decoded.choices[0].message.tool_calls] == ["f"]
+
+
+def test_an_empty_id() -> None:
+    """Azure's streams, whose first chunk has an empty id, could not be found at the provider; nothing would pass for an id."""
+    assert streamed({"id": "", "choices": []}, chunk({"content": "A"}, id="x"))[1].upstream_id == "x"
+    assert streamed(chunk({"content": "A"}, id=""))[1].upstream_id is None
+    assert whole({"content": "A"}, id="").upstream_id is None
+
+
+@pytest.mark.parametrize("odd", [{}, {"id": 1}])
+@pytest.mark.parametrize("error", ["stopped early", {"message": "stopped early"}])
+def test_an_error_in_groqs_own_part(error: object, odd: Json) -> None:
+    """A stream that Groq ended too early would pass for whole: its SDK has the error in x_groq of chat_completion_chunk."""
+    last = {**chunk({}, {"finish_reason": "stop"}, x_groq={"id": "r", "error": error}), **odd}
+    *_, end = OpenAIChat().decoder().feed(f"data: {json.dumps(last)}\n\n".encode())
+    assert isinstance(end, Failure)
+    assert end.message == "stopped early"
+    first = chunk({"content": "A"}, x_groq={"id": "r", "error": None, "usage": COUNTS})
+    assert streamed({**first, **odd})[1].usage == COUNTED
 
 
 def test_words_and_numbers() -> None:

@@ -272,9 +272,10 @@ class Usage(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class GroqExtension(Struct, frozen=True, omit_defaults=True):
-    """Groq's own part of an answer; in streams the usage stands here."""
+    """Groq's own part of an answer; in streams the usage stands here, and the error that ended one too early."""
 
     usage: Usage | None = None
+    error: object = None
 
 
 class TopLogprob(Struct, frozen=True, omit_defaults=True, gc=False):

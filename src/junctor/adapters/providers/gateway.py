@@ -7,6 +7,8 @@ exception that leaves this module is a bug of ours, or a row or dialect that sta
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
@@ -36,7 +38,11 @@ _WHOLE_BYTES = 64 * 1024
 """How much of an answer that is no stream is kept in order to read an error in it."""
 
 _THREAD_BYTES = 1024 * 1024
-"""A whole answer above this length is decoded beside the event loop, which one full of log probabilities would hold up."""
+"""A whole answer above this length is decoded beside the event loop, which one full of log probabilities would hold up.
+
+In a thread of its own, and one after another: Python would run only one of several at a time, and have the loop wait for each
+of them; and names of hosts are looked up in the threads that all share.
+"""
 
 _Bound: TypeAlias = "tuple[float, FailureKind]"
 """An instant of the event loop's clock, and what its passing stands for."""
@@ -72,6 +78,7 @@ class Gateway:
         self._dialects = dialects
         self._transport = transport
         self._secrets = secrets
+        self._reader = ThreadPoolExecutor(1, "answers")
 
     async def complete(self, candidate: Candidate, spec: CompletionSpec, timers: Timers) -> Completion | Failure:
         """Ask for a whole answer."""
@@ -93,7 +100,7 @@ class Gateway:
             return classify(error, FailureKind.DEADLINE)
         decode, logprobs = exchange.dialect.decode, bool(spec.logprobs)
         if len(text) > _THREAD_BYTES:
-            answer = await asyncio.to_thread(decode, text, logprobs=logprobs)
+            answer = await loop.run_in_executor(self._reader, partial(decode, text, logprobs=logprobs))
         else:
             answer = decode(text, logprobs=logprobs)
         if isinstance(answer, Failure):

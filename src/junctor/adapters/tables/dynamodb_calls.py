@@ -24,9 +24,9 @@ from junctor.adapters.tables.dynamodb_sender import (
 from junctor.adapters.tables.dynamodb_values import Attributes
 from junctor.ports.table import ConflictError, StoreError, ThrottledError, UnavailableError, UnknownOutcomeError
 
-FIRST_PAUSE_S, PAUSE_MAX_S = 0.010, 0.200
+BATCH_PAUSE_FIRST_S, BATCH_PAUSE_MAX_S = 0.010, 0.200
 """How long a batch waits at most for what DynamoDB left undone of it: doubling from the one to the other."""
-DOUBLINGS_MAX = 16
+BATCH_DOUBLINGS_MAX = 16
 
 _THROTTLED = {
     "ProvisionedThroughputExceededException",
@@ -99,7 +99,9 @@ class Calls:
 
     async def pause(self, number: int) -> None:
         """Wait in the midst of a batch, for the time of this number, from 1 on: full jitter below a bound that doubles."""
-        await asyncio.sleep(self._dice.uniform(0.0, min(PAUSE_MAX_S, FIRST_PAUSE_S * 2.0 ** min(number - 1, DOUBLINGS_MAX))))
+        await asyncio.sleep(
+            self._dice.uniform(0.0, min(BATCH_PAUSE_MAX_S, BATCH_PAUSE_FIRST_S * 2.0 ** min(number - 1, BATCH_DOUBLINGS_MAX)))
+        )
 
     async def close(self) -> None:
         """Wait for what was sent, and let go of what sends."""

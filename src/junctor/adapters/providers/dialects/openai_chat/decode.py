@@ -49,7 +49,7 @@ def _completion(answer: wire.ChatCompletion) -> Completion | Failure:
     call_ids = _call_ids(answer)
     whole = False
     for position, choice in enumerate(answer.choices or ()):
-        message = _message(choice.message or _NOTHING, call_ids)
+        message = _message(_said(choice), call_ids)
         native = None if choice.finish_reason == reading.NO_REASON else choice.finish_reason
         whole = whole or bool(native) or message != _SILENCE
         choices.append(
@@ -63,7 +63,12 @@ def _completion(answer: wire.ChatCompletion) -> Completion | Failure:
         )
     if not whole:
         return malformed("the answer is empty")
-    return Completion(choices=tuple(choices), usage=reading.usage_of(answer), upstream_id=answer.id)
+    return Completion(choices=tuple(choices), usage=reading.usage_of(answer), upstream_id=answer.id or None)
+
+
+def _said(choice: wire.Choice) -> wire.ChatMessage:
+    """Return the message of a choice; who answers as in a stream of one chunk has a delta there."""
+    return choice.message or choice.delta or _NOTHING
 
 
 def _message(message: wire.ChatMessage, call_ids: Iterator[str]) -> Message:
@@ -92,8 +97,7 @@ def _tool_call(call: wire.ToolCall, call_id: str) -> ToolCall:
 
 def _call_ids(answer: wire.ChatCompletion) -> Iterator[str]:
     """Yield an id for each call of a tool: the provider's, else one of ours that is none of those."""
-    messages = (choice.message for choice in answer.choices or () if choice.message)
-    calls = [call for message in messages for call in message.tool_calls or ()]
+    calls = [call for choice in answer.choices or () for call in _said(choice).tool_calls or ()]
     given = {call.id for call in calls if call.id}
     for number, call in enumerate(calls):
         yield call.id or _unused(reading.minted_id(number, answer.id), given)

@@ -109,6 +109,7 @@ class _CompletionDetails(Struct, frozen=True, gc=False):
 
 class _Groq(Struct, frozen=True, gc=False):
     usage: Raw = _NULL
+    error: Raw = _NULL
 
 
 class _Reason(Struct, frozen=True, gc=False):
@@ -202,12 +203,7 @@ def _content(given: Raw, lists: _Lists) -> str | list[wire.ContentPart] | None:
     """Read a content: text, a list of parts, or the only one of them. Raises ValueError."""
     if _begins(given, b"{") and not _is_nothing(given):
         return [_part(given, lists)]
-    return _parts(given, lists) if _begins(given, b"[") else _prose(given)
-
-
-def _parts(given: Raw, lists: _Lists) -> list[wire.ContentPart]:
-    """Read the parts of a content or of a thinking. Raises ValueError."""
-    return [_part(piece, lists) for piece in lists.divide(given)]
+    return [_part(piece, lists) for piece in lists.divide(given)] if _begins(given, b"[") else _prose(given)
 
 
 def _part(piece: Raw, lists: _Lists) -> wire.ContentPart:
@@ -218,17 +214,28 @@ def _part(piece: Raw, lists: _Lists) -> wire.ContentPart:
     kind = _word(part.type) or "text"
     if kind == "thinking":
         thinking = part.thinking
-        return wire.ContentPart(kind, thinking=_parts(thinking, lists) if _begins(thinking, b"[") else _prose(thinking))
+        return wire.ContentPart(kind, thinking=_pieces(thinking, lists) if _begins(thinking, b"[") else _prose(thinking))
     if kind == "reasoning":
-        return wire.ContentPart(kind, text=_thought(part.text, lists), summary=_parts(part.summary, lists))
+        return wire.ContentPart(kind, text=_thought(part.text, lists), summary=_pieces(part.summary, lists))
     # All others are pictures and the like, of which a message has nothing.
     return wire.ContentPart(kind, text=_prose(part.text) if kind in reading.TEXTS else None)
+
+
+def _pieces(given: Raw, lists: _Lists) -> list[wire.ContentPart]:
+    """Read the pieces of a thinking: texts, of whatever type. Raises ValueError.
+
+    What lies deeper is passed over: a part in a part in a part would be gone through once for each of them.
+    """
+    return [
+        wire.ContentPart("text", text=_TEXT.decode(piece) if _begins(piece, b'"') else _prose(_open(piece, _Part).text))
+        for piece in lists.divide(given)
+    ]
 
 
 def _thought(given: Raw, lists: _Lists) -> str | None:
     """Read a reasoning: text or parts of one. It is a remark: any other is as good as none."""
     try:
-        return "".join(part.text or "" for part in _parts(given, lists)) if _begins(given, b"[") else _prose(given)
+        return "".join(piece.text or "" for piece in _pieces(given, lists)) if _begins(given, b"[") else _prose(given)
     except ValueError:
         return None
 
@@ -298,8 +305,11 @@ def _usage(given: Raw) -> wire.Usage | None:
 
 
 def _groq(given: Raw) -> wire.GroqExtension | None:
-    """Read Groq's own part."""
-    return wire.GroqExtension(_usage(_open(given, _Groq).usage)) if _begins(given, b"{") else None
+    """Read Groq's own part. Raises ValueError where its error is none."""
+    if not _begins(given, b"{"):
+        return None
+    part = _open(given, _Groq)
+    return wire.GroqExtension(_usage(part.usage), _error(part.error))
 
 
 def _error(given: Raw) -> object:

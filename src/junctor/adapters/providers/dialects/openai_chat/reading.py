@@ -51,7 +51,8 @@ NO_REASON: Final = "null"
 
 https://github.com/PowerShell/AIShell/issues/350, https://github.com/Ai00-X/ai00_server/issues/90.
 """
-TEXTS: Final = frozenset({"text", "output_text"})
+TEXTS: Final = frozenset({"", "text", "output_text"})
+"""The types of parts that are text; none is as good, and an empty one is none."""
 _SILENCE: Final = wire.Speech()
 _NO_DETAILS: Final = wire.CompletionTokensDetails()
 _ANNOTATION: Final = msgspec.json.Decoder(wire.Annotation)
@@ -130,9 +131,10 @@ def is_crowded(answer: wire.ChatCompletion) -> bool:
 
 
 def error_of(answer: wire.ChatCompletion) -> object:
-    """Return the error that an answer or chunk carries in itself or in a choice, or None."""
-    if answer.error:
-        return answer.error
+    """Return the error that an answer or chunk carries in itself, in Groq's own part or in a choice, or None."""
+    error = answer.error or (answer.x_groq and answer.x_groq.error)
+    if error:
+        return error
     for choice in answer.choices or ():
         if choice.error or choice.finish_reason == "error":
             return choice.error or {"message": "the answer ended with an error"}

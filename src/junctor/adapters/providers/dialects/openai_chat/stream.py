@@ -100,8 +100,8 @@ class ChatStreamDecoder:
     def _chunk(self, chunk: wire.ChatCompletion, out: list[Delta | StreamEnd | Failure]) -> Failure | None:
         """Read one chunk: append its deltas to `out`, and return the error that it carries, if it does."""
         if self._id is None:
-            self._id = chunk.id
-        may_err = chunk.error
+            self._id = chunk.id or None  # Azure's first chunk, of the prompt's filters, has an empty one
+        may_err = chunk.error or chunk.x_groq
         for choice in chunk.choices or ():
             index = choice.index or 0
             delta = self._delta(index, choice)
