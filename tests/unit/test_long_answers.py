@@ -331,3 +331,33 @@ def test_one_refusal_bounds_answers_for_a_while_only() -> None:
             await world.ledger.abandon(held, VOID)
 
     play(scenario)
+
+
+@pytest.mark.parametrize("holds", [6, 20])
+def test_long_answers_that_come_together_leave_money_for_others(holds: int) -> None:
+    """Two answers that begin at once would take all that there is, and the calls beside them be refused for it."""
+
+    async def scenario(world: World) -> None:
+        await world.credit(holds * HOLD * TOKEN)
+        beginning = (world.ledger.begin(asked(), planned()) for _ in range(holds - 2))
+        holdings = await asyncio.gather(*beginning)
+        assert [holding.output_cap for holding in holdings].count(None) == 1
+        assert scope_of(world.ledger).beyond_nanousd == MORE
+        for holding in holdings:
+            await world.ledger.abandon(holding, VOID)
+        assert scope_of(world.ledger).beyond_nanousd == 0
+
+    play(scenario)
+
+
+def test_a_long_answer_whose_money_lies_in_too_many_purses_is_bounded() -> None:
+    """An organisation with many small grants would be refused every answer that it does not bound."""
+
+    async def scenario(world: World) -> None:
+        for number in range(250):
+            await world.credit(HOLD * TOKEN // 20, f"grant-{number}")
+        holding = await world.ledger.begin(asked(), planned())
+        assert holding.output_cap == HOLD
+        await world.ledger.abandon(holding, VOID)
+
+    play(scenario)

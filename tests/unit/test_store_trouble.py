@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import pytest
 
@@ -11,6 +12,7 @@ from junctor.domain.account import Account, KeyScope
 from junctor.domain.errors import LedgerUnavailableError
 from junctor.domain.lease import LeaseState, SlotState
 from junctor.ledger import trying
+from junctor.ledger.scopes import PATIENT_AT_ONCE
 from junctor.policy import api_keys
 from junctor.ports.table import Key, StoreError
 from junctor.ports.telemetry import Counter
@@ -23,6 +25,8 @@ from tests.support.stage import Stage, Vault
 from tests.support.trouble import Trouble, TroubledSender, TroubledTable
 from tests.support.virtual_loop import run_virtual
 from tests.support.world import LoopClock, NotedTelemetry, SeededDice, World, call, paid, plan
+
+T = TypeVar("T")
 
 TOLD_S = 5.0
 """How soon whoever waits is told that the store fails."""
@@ -225,5 +229,35 @@ def test_books_are_kept_after_an_outage(trouble: Trouble) -> None:
         assert runs == [Kept()]
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+
+    run_virtual(main())
+
+
+class _ReadOnly(TroubledTable):
+    """A table in trouble that is read as ever."""
+
+    async def _read(self, work: Callable[[], Awaitable[T]], lasts_s: float = 0.0) -> T:
+        return await work()
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_leases_in_doubt_do_not_pile_up(trouble: Trouble) -> None:
+    """Where a store takes no writes, every call would leave minutes of work behind, and ask the more of it the longer."""
+
+    async def main() -> None:
+        world = await World().open()
+        await world.credit(1_000_000)
+        table = _ReadOnly(world.table)
+        ledger = world.instance(table)
+        await ledger.settle(await ledger.hold(call(), plan(1000)), paid(10))
+        await asyncio.sleep(10)
+        table.begin(trouble)
+        for _ in range(30):
+            with pytest.raises(LedgerUnavailableError):
+                await ledger.begin(call(), plan(1000))
+        assert len(ledger._tasks) <= 2 * PATIENT_AT_ONCE
+        await ledger.drain(0)
+        await ledger.close()
+        assert ledger._scopes._patient == {}
 
     run_virtual(main())

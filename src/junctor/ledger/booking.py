@@ -118,15 +118,25 @@ class Bookings:
 
     async def _room(self, holding: Holding) -> HeldLease:
         """Find room for what a call may cost, or for its hold if there is not so much. Raises JunctorError."""
-        scope, hold = holding.scope, holding.ceiling.hold_nanousd
-        found = await scope.room(holding.amount_nanousd, hold)
+        found = await self._asked(holding)
         if isinstance(found, Shortfall) and holding.beyond_nanousd:
             holding.narrow()
-            found = await scope.room(hold, hold)
+            found = await self._asked(holding)
         if isinstance(found, Shortfall):
             raise _refusal(holding, found)
         holding.held = found
-        scope.beyond_nanousd += holding.beyond_nanousd
+        return found
+
+    async def _asked(self, holding: Holding) -> HeldLease | Shortfall:
+        """Ask for room. What is beyond a hold counts before it is there: calls that come together would each be alone."""
+        scope, beyond = holding.scope, holding.beyond_nanousd
+        scope.beyond_nanousd += beyond
+        found: HeldLease | Shortfall | None = None
+        try:
+            found = await scope.room(holding.amount_nanousd, holding.ceiling.hold_nanousd)
+        finally:
+            if not isinstance(found, HeldLease):
+                scope.beyond_nanousd -= beyond
         return found
 
     def _ask(self, holding: Holding, now_ms: int, now_s: float) -> None:

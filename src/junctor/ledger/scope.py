@@ -306,7 +306,9 @@ class Scope:
         if legs is None:
             if old is not None:
                 self._world.retire(old)
-            return await self._short_of_credits(standing, amount, None)
+            short = await self._short_of_credits(standing, amount, None)
+            # There is enough, but in more purses than a lease has: what such a call takes at least may be there.
+            return short or (Shortfall(0, 0) if amount > waiting.unit else None)
         periods = [windows.period(limit.interval, now_ms).end_ms for limit in limits]
         taken = {leg.purse for leg in legs}
         ends = [*periods, *(purse.expires_at_ms for purse in purses if purse.id in taken)]

@@ -8,7 +8,9 @@ it.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from junctor.domain.account import Account, Caller
 from junctor.domain.credits import Limit, Purse, Window
@@ -27,6 +29,8 @@ TIDY_S = 1.0
 IDLE_S = 3.0
 FORGET_S = 60.0
 LOOKS_AT_ONCE = 16
+PATIENT_AT_ONCE = 4
+"""How many leases of one scope are closed without hurry at one time: where leases cannot be taken, each try may leave one."""
 
 Watch = Callable[[Account | None, Sequence[Purse], Sequence[Window]], None]
 """Is told where an account stands, each few seconds while it is used: the account, its purses, the windows in use."""
@@ -43,6 +47,7 @@ class Scopes:
         self._standings = Standings(tools, self._due, spawn)
         self._scopes: dict[tuple[str, tuple[str, ...] | None], Scope] = {}
         self._retired: set[HeldLease] = set()
+        self._patient: defaultdict[str, int] = defaultdict(int)
         self._looked_at_s: dict[str, float] = {}
         self._tidying: asyncio.Task[None] | None = None
         self._world = World(
@@ -135,8 +140,11 @@ class Scopes:
         if held not in self._retired:
             return
         self._retired.discard(held)
+        scope = held.lease.scope
+        patient = self._patient[scope] < PATIENT_AT_ONCE
+        self._patient[scope] += patient
         try:
-            with trying.unhurried():
+            with trying.unhurried() if patient else nullcontext():
                 await closing.close(self._tools.table, self._tools.dice, held.lease, self._clock.now_ms(), held.total_nanousd)
         except StoreError:
             self._tools.telemetry.count(Counter.CLOSE_FAILED)
@@ -146,6 +154,10 @@ class Scopes:
             self._tools.telemetry.incident("ledger", error)
         else:
             self._standings.returned(held.lease.account)
+        finally:
+            self._patient[scope] -= patient
+            if not self._patient[scope]:
+                del self._patient[scope]
 
     async def _tidy(self) -> None:
         """Look after what is held, as long as anything is."""

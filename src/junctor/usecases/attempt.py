@@ -38,6 +38,8 @@ class Flow(Struct, frozen=True):
 T = TypeVar("T", bound=Completion | Flow)
 Try: TypeAlias = Callable[[Candidate, Timers, Watch], Awaitable[T | Failure]]
 _UNTOLD = Usage(estimated=True)
+UNSURE_SHARE = 8
+"""By which part of a context our estimate of a request's tokens may be too high."""
 
 
 async def whole(services: Services, call: Call, plan: Plan, trail: Trail) -> tuple[Candidate, Completion]:
@@ -209,7 +211,10 @@ def _as_taken(spec: CompletionSpec, candidate: Candidate, trail: Trail) -> Compl
     endpoint = candidate.endpoint
     most = min(trail.output_cap, bounds.longest(endpoint))
     if endpoint.context_tokens is not None:
-        most = max(min(most, endpoint.context_tokens - counting.tokens(counting.input_bytes(spec))), 1)
+        # The input is estimated: where that leaves hardly anything, there may be more, and the caller pays for his input.
+        least = max(min(counting.OUTPUT_TOKENS, endpoint.context_tokens // UNSURE_SHARE), 1)
+        room = endpoint.context_tokens - counting.tokens(counting.input_bytes(spec))
+        most = min(most, max(room, least))
     trail.adjustments = (Adjustment("max_tokens", str(most)),)
     return msgspec.structs.replace(spec, max_tokens=most)
 
