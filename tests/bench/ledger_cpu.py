@@ -134,7 +134,7 @@ class Asked(Struct, frozen=True):
 async def calls(services: Services, provider: Provider, asked: Asked, count: int) -> None:
     """Let so many calls live their lives, one after the other."""
     for _ in range(count):
-        holding, _ = await settle.begin(services, asked.call, asked.plan, asked.trail)
+        holding = await settle.begin(services, asked.call, asked.plan, asked.trail)
         await provider.answer()
         hold = await settle.held(services, holding, asked.call)
         await services.ledger.settle(hold, asked.outcome)

@@ -39,7 +39,7 @@ PROMPT_BYTES_MAX = 200
 """More than the prompt and the JSON around it that is held for."""
 SOON_S = 0.5
 """Longer than a refusal is remembered."""
-GROWING = 9_000
+GROWING, HELD_UP_AT = 9_000, 5
 """Tokens of an answer that is longer than what is held for by default."""
 
 
@@ -207,23 +207,28 @@ async def test_an_answer_that_grows_has_more_held(tmp_path: Path) -> None:
     assert record.hold_nanousd == record.cost_nanousd
 
 
-@pytest.mark.parametrize("refunded", [False, True])
-async def test_an_answer_that_outgrows_the_credits_is_ended(tmp_path: Path, refunded: bool) -> None:
-    """Else an organisation gets, and somebody else pays for, whatever a model can say in one answer."""
-    go_on, gate = False, 5
+def _held_up(go_on: asyncio.Event) -> Script:
+    """Stream the same answer, and stop soon after its beginning until it may go on."""
 
     def script(request: Request) -> Iterator[Step]:
         for number, step in enumerate(_growing(request)):
-            while number == gate and not go_on:
+            while number == HELD_UP_AT and not go_on.is_set():
                 yield Wait(0.01)
             yield step
 
-    async with _with_credit(tmp_path, DOLLAR, script, output_hold_tokens="1000") as (router, _):
+    return script
+
+
+@pytest.mark.parametrize("refunded", [False, True])
+async def test_an_answer_that_outgrows_the_credits_is_ended(tmp_path: Path, refunded: bool) -> None:
+    """Else an organisation gets, and somebody else pays for, whatever a model can say in one answer."""
+    go_on = asyncio.Event()
+    async with _with_credit(tmp_path, DOLLAR, _held_up(go_on), output_hold_tokens="1000") as (router, _):
         async with router.client() as client, client.stream("Hi", model=MODEL) as stream:
             events = [await anext(stream)]
             if refunded:
                 await _take_back(router)
-            go_on = True
+            go_on.set()
             events += await events_of(stream)
         record = await ended(router)
         assert record.cost_nanousd == await spent(router)
@@ -242,15 +247,8 @@ async def test_an_answer_that_outgrows_the_credits_is_ended(tmp_path: Path, refu
 
 async def test_an_answer_goes_on_while_what_is_held_pays_for_it(tmp_path: Path) -> None:
     """Else a cheap answer ends for want of credits with hardly any of what was set aside spent, as a dearer might have come."""
-    go_on, gate = False, 5
-
-    def script(request: Request) -> Iterator[Step]:
-        for number, step in enumerate(_growing(request)):
-            while number == gate and not go_on:
-                yield Wait(0.01)
-            yield step
-
-    async with ScriptedUpstream(script) as one, ScriptedUpstream(answering("no")) as two:
+    go_on = asyncio.Event()
+    async with ScriptedUpstream(_held_up(go_on)) as one, ScriptedUpstream(answering("no")) as two:
         addresses, settings = {FIRST: one.base_url, SECOND: two.base_url}, {"JUNCTOR_OUTPUT_HOLD_TOKENS": "1000"}
         async with running_router(tmp_path, addresses, settings=settings, credit_nanousd=100 * DOLLAR) as router:
             catalog = router.core.catalog.current()
@@ -260,7 +258,7 @@ async def test_an_answer_goes_on_while_what_is_held_pays_for_it(tmp_path: Path) 
             async with router.client() as client, client.stream("Hi", model=MODEL) as stream:
                 events = [await anext(stream)]
                 await _take_back(router)
-                go_on = True
+                go_on.set()
                 events += await events_of(stream)
             record = await ended(router)
     assert events[-1].finished.choices[0].native_finish_reason == "stop"

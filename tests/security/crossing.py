@@ -22,12 +22,10 @@ from junctor.adapters.tables.simulated import SimulatedStore, SimulatedTable
 from junctor.domain.account import KeyScope, MemberRole
 from junctor.domain.credits import Interval, LimitSubject
 from junctor.domain.errors import JunctorError
-from junctor.domain.generation import Generation
-from junctor.domain.lease import Lease, Slot, SlotState
 from junctor.doors.rpc import usage
 from junctor.doors.rpc.control import ControlRpc
 from junctor.ports.table import Change, Condition, Done, Found, Item, Key, Operation, Page, PutNew, Query, Refused, TableSpec
-from junctor.records import generations, ids, keys, leases
+from junctor.records import keys
 from junctor.records.tables import CORE
 from junctor.usecases.admit import Admission
 from junctor.usecases.api_keys import ApiKeys, NewApiKey
@@ -42,6 +40,7 @@ from junctor.v1 import account_service_pb2 as pb
 from junctor.v1 import usage_service_pb2 as usage_pb
 from tests.support.control_plane import all_methods
 from tests.support.doors import at_hand
+from tests.support.slots import put_settled
 from tests.support.stage import OPERATOR, Vault
 from tests.support.virtual_loop import TimersLoop, run_virtual
 from tests.support.world import LoopClock, NotedTelemetry, SeededDice
@@ -186,34 +185,8 @@ class Town:
         ):
             await Limits(table, clock, dice).set(OPERATOR, account, LimitName(subject, of, Interval.DAY), 10)
         await Credits(table, clock, dice, fee_ppm=0).add(OPERATOR, account, Deposit(id=payment, amount_nanousd=10**9))
-        generation = await self._generation(account, key.lookup_id)
+        generation = await put_settled(self._plain, account, key.lookup_id, clock.now_ms(), dice)
         return Owned(account, key.lookup_id, member, workspace, payment, generation)
-
-    async def _generation(self, account: str, lookup_id: str) -> str:
-        now_ms = self.clock.now_ms()
-        lease = Lease(
-            id=ids.ulid(now_ms, self.dice.draw(ids.ULID_RANDOM_BYTES)),
-            account=account,
-            scope=account,
-            owner="owner",
-            until_ms=now_ms,
-            exp_ms=now_ms,
-            width=16,
-        )
-        place = Slot(account, lease.id, 3)
-        made = Generation(
-            id=ids.generation_id(place),
-            slot=place,
-            state=SlotState.SETTLED,
-            api_key=lookup_id,
-            requested_model="lab/model",
-            started_at_ms=now_ms,
-            deadline_at_ms=now_ms,
-            cost_nanousd=7,
-        )
-        await self._plain.put_new(leases.item(lease))
-        await self._plain.put_new({**generations.item(made), "state": made.state.value, "cost_nanousd": made.cost_nanousd})
-        return made.id
 
     def text(self, alphabet: str, count: int) -> str:
         """Return so many random characters."""

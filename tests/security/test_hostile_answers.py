@@ -48,6 +48,17 @@ def test_no_depth_is_a_bug(place: bytes) -> None:
         assert isinstance(dialect.decoder().feed(b"data: " + body + b"\n\n")[-1], Failure)
 
 
+def _is_not_unpacked(frame: tuple[bytes, bytes, bytes], *, logprobs: bool) -> None:
+    """Decode so many pieces between a start and an end that unpacking them would show."""
+    start, piece, end = frame
+    body = start + piece * (BOMB_BYTES // len(piece)) + end
+    with swelling() as grown:
+        answer = OpenAIChat().decode(body, logprobs=logprobs)
+    assert isinstance(answer, Failure)
+    assert answer.kind is FailureKind.MALFORMED
+    assert grown.bytes < MEMORY_MAX
+
+
 @pytest.mark.parametrize(
     "frame",
     [
@@ -60,13 +71,7 @@ def test_no_depth_is_a_bug(place: bytes) -> None:
 )
 def test_a_body_of_trifles_is_not_unpacked(frame: tuple[bytes, bytes, bytes]) -> None:
     """Else a few megabytes become gigabytes, and one provider takes all calls down with the process."""
-    start, piece, end = frame
-    body = start + piece * (BOMB_BYTES // len(piece)) + end
-    with swelling() as grown:
-        answer = OpenAIChat().decode(body)
-    assert isinstance(answer, Failure)
-    assert answer.kind is FailureKind.MALFORMED
-    assert grown.bytes < MEMORY_MAX
+    _is_not_unpacked(frame, logprobs=False)
 
 
 def test_parts_within_parts_are_not_gone_through_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,13 +114,7 @@ TOKEN = b'{"token":"","logprob":0}'
 )
 def test_a_body_of_trifles_is_not_unpacked_either_where_much_was_asked_for(frame: tuple[bytes, bytes, bytes]) -> None:
     """Else a provider waits for a caller who asks for log probabilities, and sends him what it likes."""
-    start, piece, end = frame
-    body = start + piece * (BOMB_BYTES // len(piece)) + end
-    with swelling() as grown:
-        answer = OpenAIChat().decode(body, logprobs=True)
-    assert isinstance(answer, Failure)
-    assert answer.kind is FailureKind.MALFORMED
-    assert grown.bytes < MEMORY_MAX
+    _is_not_unpacked(frame, logprobs=True)
 
 
 @pytest.mark.parametrize("asked", [False, True])

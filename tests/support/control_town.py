@@ -17,11 +17,8 @@ from junctor.adapters.secrets.environment import EnvironmentSecrets
 from junctor.adapters.tables.simulated import SimulatedStore
 from junctor.bootstrap.core import Views
 from junctor.domain.account import KeyScope
-from junctor.domain.generation import Generation
-from junctor.domain.lease import Lease, Slot, SlotState
 from junctor.doors.rpc import catalog, catalog_admin, usage
 from junctor.doors.rpc.control import ControlRpc
-from junctor.records import generations, ids, leases
 from junctor.records.tables import CATALOG, CORE
 from junctor.usecases.accounts import Accounts
 from junctor.usecases.admit import Admission
@@ -36,6 +33,7 @@ from tests.support.control_plane import all_methods
 from tests.support.control_requests import House, furnish
 from tests.support.doors import at_hand
 from tests.support.harness import CREDENTIALS, PEPPERS
+from tests.support.slots import put_settled
 from tests.support.stage import Vault
 from tests.support.virtual_loop import TimersLoop
 from tests.support.world import LoopClock, NotedTelemetry, SeededDice
@@ -108,20 +106,4 @@ class ControlTown:
 
     async def _generate(self, account: str, api_key: str) -> str:
         """Write the record of a generation, as the ledger leaves it."""
-        now_ms = self.clock.now_ms()
-        name = ids.ulid(now_ms, self.dice.draw(ids.ULID_RANDOM_BYTES))
-        lease = Lease(id=name, account=account, scope=account, owner="owner", until_ms=now_ms, exp_ms=now_ms, width=16)
-        place = Slot(account, name, 3)
-        made = Generation(
-            id=ids.generation_id(place),
-            slot=place,
-            state=SlotState.SETTLED,
-            api_key=api_key[3:15],
-            requested_model="lab/model",
-            started_at_ms=now_ms,
-            deadline_at_ms=now_ms,
-            cost_nanousd=7,
-        )
-        await self.table.put_new(leases.item(lease))
-        await self.table.put_new({**generations.item(made), "state": made.state.value, "cost_nanousd": made.cost_nanousd})
-        return made.id
+        return await put_settled(self.table, account, api_key[3:15], self.clock.now_ms(), self.dice)

@@ -68,16 +68,13 @@ class Bookings:
         scope = self._scopes.known(call.caller, now_s, free_of_charge=amount == 0)
         if scope is not None:
             holding.scope = scope
-            if ceiling.open_nanousd == amount:
-                holding.held = scope.room_at_hand(amount, at_ms, now_s)
-            elif not call.streamed:
-                self._ask(holding, at_ms, now_s)
-                holding.held = scope.room_at_hand(holding.amount_nanousd, at_ms, now_s)
-                if holding.held is not None:
-                    scope.beyond_nanousd += holding.beyond_nanousd
-            else:
-                holding.held = scope.room_at_hand(amount, at_ms, now_s)
-                if holding.held is not None:
+            unbounded = ceiling.open_nanousd > amount
+            if unbounded and not call.streamed:
+                self._bound(holding, at_ms, now_s)
+            holding.held = scope.room_at_hand(holding.amount_nanousd, at_ms, now_s)
+            if unbounded and holding.held is not None:
+                scope.beyond_nanousd += holding.beyond_nanousd
+                if call.streamed:
                     holding.output_cap = self._output_cap(holding, at_ms, now_s)
         return holding
 
@@ -96,7 +93,7 @@ class Bookings:
             scope = self._scopes.known(call.caller, clock.monotonic_s(), free_of_charge=free_of_charge)
             holding.scope = scope or await self._read(call)
             if not call.streamed:
-                self._ask(holding, clock.now_ms(), clock.monotonic_s())
+                self._bound(holding, clock.now_ms(), clock.monotonic_s())
             await self._with_room(holding)
         if call.streamed:
             holding.output_cap = self._output_cap(holding, clock.now_ms(), clock.monotonic_s())
@@ -118,17 +115,17 @@ class Bookings:
 
     async def _room(self, holding: Holding) -> HeldLease:
         """Find room for what a call may cost, or for its hold if there is not so much. Raises JunctorError."""
-        found = await self._asked(holding)
+        found = await self._reserve(holding)
         if isinstance(found, Shortfall) and holding.beyond_nanousd:
             holding.narrow()
-            found = await self._asked(holding)
+            found = await self._reserve(holding)
         if isinstance(found, Shortfall):
             raise _refusal(holding, found)
         holding.held = found
         return found
 
-    async def _asked(self, holding: Holding) -> HeldLease | Shortfall:
-        """Ask for room. What is beyond a hold counts before it is there: calls that come together would each be alone."""
+    async def _reserve(self, holding: Holding) -> HeldLease | Shortfall:
+        """Reserve room. What is beyond a hold counts before it is there: calls that come together would each be alone."""
         scope, beyond = holding.scope, holding.beyond_nanousd
         scope.beyond_nanousd += beyond
         found: HeldLease | Shortfall | None = None
@@ -139,7 +136,7 @@ class Bookings:
                 scope.beyond_nanousd -= beyond
         return found
 
-    def _ask(self, holding: Holding, now_ms: int, now_s: float) -> None:
+    def _bound(self, holding: Holding, now_ms: int, now_s: float) -> None:
         """Decide how long a whole answer may get that nobody bounded, and so how much to set aside for it."""
         ceiling, scope = holding.ceiling, holding.scope
         more = ceiling.open_nanousd - ceiling.hold_nanousd

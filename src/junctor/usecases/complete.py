@@ -16,9 +16,9 @@ async def complete(services: Services, call: Call, trail: Trail) -> Answer:
     """Answer a call as a whole. Raises JunctorError."""
     plan = settle.plan(services, call, trail)
     async with settle.allowed(services, call, trail):
-        holding, sent = await settle.begin(services, call, plan, trail)
+        holding = await settle.begin(services, call, plan, trail)
         async with settle.VoidOnError(services, holding, call, trail):
-            work = attempt.whole(services, sent, plan, trail)
+            work = attempt.whole(services, call, plan, trail)
             candidate, completion = await settle.beside(services, holding, call, work)
             hold = await settle.held(services, holding, call)
 

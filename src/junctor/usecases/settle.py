@@ -10,13 +10,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from types import TracebackType
 from typing import Any, TypeVar
 
-import msgspec
-
 from junctor.domain.call import Call, Hold, Outcome
 from junctor.domain.completion import FinishReason
 from junctor.domain.errors import DeadlineError, JunctorError, NoEligibleEndpointError
 from junctor.domain.lease import SlotState
-from junctor.domain.routing import Adjustment, Plan
+from junctor.domain.routing import Plan
 from junctor.ledger.holding import Holding
 from junctor.ledger.ledger import VOID
 from junctor.policy import ceilings, counting, routing
@@ -67,8 +65,8 @@ async def _permitted(services: Services, call: Call, trail: Trail) -> AsyncGener
         services.allowance.give_back(permit, trail.usage.input_tokens + trail.usage.output_tokens)
 
 
-async def begin(services: Services, call: Call, plan: Plan, trail: Trail) -> tuple[Holding, Call]:
-    """Set aside what a call may cost; return the call as it is sent upstream: with a shorter answer if the money asks for it.
+async def begin(services: Services, call: Call, plan: Plan, trail: Trail) -> Holding:
+    """Set aside what a call may cost, and note the bound of its answers if the money asks for one.
 
     Raises:
         JunctorError: as Ledger.begin; nothing was asked of any provider.
@@ -77,11 +75,8 @@ async def begin(services: Services, call: Call, plan: Plan, trail: Trail) -> tup
         holding = await services.ledger.begin(call, plan)
     except TimeoutError:
         raise DeadlineError("ledger") from None
-    cap = holding.output_cap
-    if cap is None:
-        return holding, call
-    trail.output_cap, trail.adjustments = cap, (Adjustment("max_tokens", str(cap)),)
-    return holding, msgspec.structs.replace(call, spec=msgspec.structs.replace(call.spec, max_tokens=cap))
+    trail.output_cap = holding.output_cap
+    return holding
 
 
 def outcome(trail: Trail, hold: Hold, call: Call, *, upstream_id: str | None, whole: bool) -> Outcome:

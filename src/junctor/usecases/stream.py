@@ -33,9 +33,9 @@ async def stream(services: Services, call: Call, trail: Trail) -> AsyncGenerator
     """Answer a call step by step: what became known together comes together, a Finished last. Raises JunctorError."""
     plan = settle.plan(services, call, trail)
     async with settle.allowed(services, call, trail):
-        holding, sent = await settle.begin(services, call, plan, trail)
+        holding = await settle.begin(services, call, plan, trail)
         async with settle.VoidOnError(services, holding, call, trail):
-            work = attempt.begin(services, sent, plan, trail)
+            work = attempt.begin(services, call, plan, trail)
             candidate, flow = await settle.beside(services, holding, call, work)
             try:
                 hold = await settle.held(services, holding, call)
